@@ -1,0 +1,1 @@
+"""One file per device family; the file name is the kind."""

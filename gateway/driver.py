@@ -1,0 +1,127 @@
+"""What a driver is, and where drivers are found.
+
+A driver is one file in ``drivers/`` (or an entry point in the group ``redcar.drivers``); its file name is its kind. It holds
+
+    INPUT     what it decodes: ``Message`` (MQTT), ``bytearray`` (a serial stream) or ``Advert`` (BLE)
+    Config    a subclass of ``Binding``: its settings, typed, documented, with defaults
+    decode    (item, context) -> readings; pure: no I/O, no clock. A stream decoder takes what it understood out of the
+              buffer and leaves the rest for the next call. A frame that fails its check is counted in ``context.drops``;
+              a whole payload that can't be read raises ``Undecodable``
+    twin      (config, rng) -> what the device would put on the wire: (seconds to wait, item), for ever
+
+It imports ``gateway.driver``, ``gateway.event`` and ``gateway.errors``, and nothing else of Redcar.
+"""
+
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from random import Random
+from types import ModuleType
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from gateway.event import Availability, Reading
+
+
+class Message(Struct):
+    """One MQTT message as a driver sees it.
+
+    captures  what the ``{name}`` parts of the binding's topic pattern matched: ``{"device": "air-1"}``
+    retain    it was stored at the broker: its age is unknown
+    """
+
+    topic: str
+    payload: bytes
+    captures: dict[str, str] = {}
+    retain: bool = False
+
+
+class Advert(Struct):
+    """One BLE advertisement. Keys are 16-bit ids as four hex digits, big-endian (``fcd2``); values without the id."""
+
+    address: str
+    name: str | None = None
+    rssi: int | None = None
+    service_data: dict[str, bytes] = {}
+    manufacturer_data: dict[str, bytes] = {}
+
+
+Item = Message | bytes | bytearray | Advert
+Seconds = Annotated[float, Meta(gt=0, extra={"unit": "duration"})]
+"""A duration. Files write it as text with its unit, "30s", "250ms", "5m"; settings hold seconds."""
+
+
+class Binding(Struct, kw_only=True):
+    """Which driver decodes what comes in where. Drivers subclass it as ``Config`` to add their own settings.
+
+    driver        kind: the driver's file name
+    link          where the bytes come from: ``hub:`` (what devices publish to Redcar), ``serial:/dev/serial/by-id/...``,
+                  ``tcp:host:port``, ``ble:`` or ``ble:hci1``, ``sim:`` (the driver's twin), ``replay:file.jsonl``
+    source        name of the device in the log; may use captures: ``cellar/{device}``
+    topics        MQTT only: patterns, ``plant/{area}/{device}``; ``{name}`` is one level, ``+`` and ``#`` as in MQTT
+    allow         globs of sources accepted without asking; others are offered for adoption
+    names         address or name as the device gives it -> source; whatever is named here is accepted
+    silent_after  so long without a reading: ``device.offline``
+    keep_raw      store the payload beside the reading, as a ``message`` event
+    """
+
+    driver: str
+    link: str = "hub:"
+    source: str = "{device}"
+    topics: list[str] = field(default_factory=list)
+    allow: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    silent_after: Seconds | None = None
+    keep_raw: bool = False
+
+
+class Context(Struct):
+    """What decode() knows besides the item: its settings, its counters, and what it noted in earlier calls."""
+
+    config: Any
+    drops: Counter[str] = field(default_factory=Counter)
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+Decode = Callable[[Any, Context], Iterable[Reading | Availability]]
+Twin = Callable[[Any, Random], Iterator[tuple[float, Item]]]
+
+
+class Driver(Struct, frozen=True):
+    """A driver as the core sees it."""
+
+    kind: str
+    input: type[Message] | type[bytearray] | type[Advert]
+    config: type[Binding]
+    decode: Decode
+    twin: Twin
+    summary: str
+    """First line of the driver's docstring."""
+
+
+def kinds() -> list[str]:
+    """Every kind that can be named in a binding, in order."""
+    import drivers
+
+    own = {found.name for found in pkgutil.iter_modules(drivers.__path__)}
+    return sorted(own | {point.name for point in entry_points(group="redcar.drivers")})
+
+
+def load(kind: str) -> Driver:
+    """The driver of that kind. Raises KeyError if there is none."""
+    import drivers
+
+    if any(found.name == kind for found in pkgutil.iter_modules(drivers.__path__)):
+        return _describe(kind, import_module(f"drivers.{kind}"))
+    for point in entry_points(group="redcar.drivers"):
+        if point.name == kind:
+            return _describe(kind, point.load())
+    raise KeyError(kind)
+
+
+def _describe(kind: str, module: ModuleType) -> Driver:
+    summary = (module.__doc__ or "").strip().splitlines()[0]
+    return Driver(kind, module.INPUT, module.Config, module.decode, module.twin, summary)

@@ -1,0 +1,1 @@
+"""The hub: an MQTT server on the log."""

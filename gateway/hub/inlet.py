@@ -1,0 +1,43 @@
+"""Where the hub hands messages to, and what it needs from there. ``ingest.py`` implements it.
+
+The hub knows nothing of the log; the log knows nothing of MQTT.
+"""
+
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+
+class Publish(Struct, gc=False):
+    """One application message, as it came in and as it goes out to subscribers.
+
+    properties  MQTT 5 property id -> value of those that travel with the message (content type, user properties ...);
+                None where there are none
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    properties: dict[int, Any] | None = None
+    client: str = ""
+    user: str | None = None
+
+
+class Inlet(Protocol):
+    """Takes what clients publish."""
+
+    full: bool
+    """So much is waiting for the disk that the hub stops reading sockets until ``on_room`` is called."""
+
+    on_room: Callable[[], None]
+
+    def publish(self, messages: list[Publish]) -> Future[None] | None:
+        """Take the messages of one socket read of one connection, in order.
+
+        Returns a future that is done once every event made from them is on the disk: acknowledge then, and route
+        QoS 1 and 2 messages to subscribers then. None: nothing of it is stored, go on at once. A future that fails
+        (StoreFull) must not be acknowledged: close the connection, the client sends again.
+        """

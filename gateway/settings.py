@@ -1,0 +1,61 @@
+"""What redcar.toml can say, typed, with defaults. ``config.py`` fills it; nobody else reads the file.
+
+A field's documentation is its ``Meta(description=...)``: the checker, ``--help`` and the README's table are made from it.
+"""
+
+import socket
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from gateway.driver import Binding, Seconds
+from gateway.forward import Subscription
+
+Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
+"""A size. Files write it as text with its unit, "16MB", "2GB"; settings hold bytes."""
+
+
+class Gateway(Struct, kw_only=True):
+    """Who we are."""
+
+    name: Annotated[str, Meta(description="name of this gateway upstream; keep it for ever")] = field(
+        default_factory=socket.gethostname
+    )
+    data: Annotated[str, Meta(description="folder of the log; relative to the configuration file")] = "data"
+    rules: Annotated[list[str], Meta(description="rule files or folders of them; relative to the file")] = field(
+        default_factory=list
+    )
+
+
+class LogSettings(Struct, kw_only=True):
+    """How events get onto the disk."""
+
+    pace: Annotated[Seconds, Meta(description="shortest time between two commits somebody waits for")] = 0.020
+    linger: Annotated[Seconds, Meta(description="longest time an event nobody waits for stays in memory")] = 0.250
+    queue: Annotated[Bytes, Meta(description="events waiting for a commit; beyond it sockets aren't read")] = 16_000_000
+    ring: Annotated[int, Meta(ge=100, description="newest events kept in memory for readers that keep up")] = 5_000
+
+
+class Listener(Struct, kw_only=True):
+    """One address on which the hub accepts MQTT."""
+
+    address: Annotated[str, Meta(description="IPv4 or IPv6 address; beyond loopback only once users exist")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one and prints it")] = 1883
+
+
+class Access(Struct, kw_only=True):
+    """Who may connect."""
+
+    users: Annotated[str | None, Meta(description="file of names and hashed passwords, made by redcar user add")] = None
+    anonymous: Annotated[bool, Meta(description="let clients in without a password, on loopback only")] = True
+
+
+class Settings(Struct, kw_only=True):
+    """A whole redcar.toml."""
+
+    gateway: Gateway = field(default_factory=Gateway)
+    log: LogSettings = field(default_factory=LogSettings)
+    listener: list[Listener] = field(default_factory=lambda: [Listener()])
+    access: Access = field(default_factory=Access)
+    binding: list[Binding] = field(default_factory=list)
+    subscription: list[Subscription] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Where a consumer delivers to; the file name is the kind."""

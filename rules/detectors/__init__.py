@@ -1,0 +1,1 @@
+"""Anomaly detectors; the file name is the kind."""
