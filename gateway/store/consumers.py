@@ -55,13 +55,13 @@ class Consumer:
         live = self.owed("live")
         if live is None or live.hi is not None or live.size(self.log.head) == 0:
             return
-        moved = self._insert("backlog", live.lo, self.log.head)
+        moved = self.insertion("backlog", live.lo, self.log.head)
         live.lo = self.log.head + 1
         self.log.append([], also=[moved, self._moved(live)], wait=False)
 
     def owe(self, lane: str, lo: int, hi: int) -> Future[None] | None:
         """Owe lo..hi (again) in a lane, without disturbing the others."""
-        return self.log.append([], also=[self._insert(lane, lo, hi)])
+        return self.log.append([], also=[self.insertion(lane, lo, hi)])
 
     def advance(self, range: Range, through: int) -> None:
         """Everything of the range up to ``through`` is done. On the disk with some later commit: a crash before it means
@@ -70,7 +70,13 @@ class Consumer:
         self.log.lazily(f"owed {range.id}", self._moved(range))
 
     def commit(
-        self, range: Range, through: int, *, events: Iterable[Event] = (), also: Iterable[Statement] = (), state: bytes | None = None
+        self,
+        range: Range,
+        through: int,
+        *,
+        events: Iterable[Event] = (),
+        also: Iterable[Statement] = (),
+        state: bytes | None = None,
     ) -> Future[None] | None:
         """The same, in one transaction with what was made of it."""
         range.lo = through + 1
@@ -81,7 +87,8 @@ class Consumer:
             statements.append(("insert or replace into state (consumer, value) values (?, ?)", (self.name, state)))
         return self.log.append(list(events), also=statements)
 
-    def _insert(self, lane: str, lo: int, hi: int | None) -> Statement:
+    def insertion(self, lane: str, lo: int, hi: int | None) -> Statement:
+        """Owe lo..hi in a lane; the statement must go into the next append."""
         made = Range(self._ids.take(), lane, lo, hi)
         self.ranges.append(made)
         sql = "insert into owed (id, consumer, lane, lo, hi) values (?, ?, ?, ?, ?)"
@@ -128,7 +135,7 @@ class Consumers:
         consumer = Consumer(self._log, name, ranges, state[0][0] if state else None, self._ids)
         if not any(found.hi is None for found in ranges):
             lo = 1 if start == "start" else self._log.head + 1
-            made = self._log.append([], also=[consumer._insert("live", lo, None)])
+            made = self._log.append([], also=[consumer.insertion("live", lo, None)])
             assert made is not None
             await made
         self._opened[name] = consumer

@@ -26,18 +26,23 @@ class Connection(aiosqlite.Connection):
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call function(sqlite3 connection, *args) on the connection's thread."""
-        result: T = await self._execute(function, self._conn, *args)
+        execute: Any = self._execute
+        result: T = await execute(function, self._conn, *args)
         return result
 
 
-def connect(path: Path) -> Connection:
-    """The one connection that writes and checkpoints. Await it."""
-    return Connection(lambda: sqlite3.connect(path, isolation_level=None, cached_statements=64), 64)
+async def connect(path: Path) -> Connection:
+    """The one connection that writes and checkpoints."""
+    connection = Connection(lambda: sqlite3.connect(path, isolation_level=None), 64)
+    await connection
+    return connection
 
 
-def connect_to_read(path: Path) -> Connection:
+async def connect_to_read(path: Path) -> Connection:
     """A connection that can't write, not even a checkpoint: two writers at once can corrupt a WAL before SQLite 3.51.3."""
-    return Connection(lambda: open_to_read(path), 64)
+    connection = Connection(lambda: open_to_read(path), 64)
+    await connection
+    return connection
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -53,7 +58,9 @@ def lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise StoreLocked(f"{folder}: another redcar is running on this log: stop it first, or use another folder") from None
+        raise StoreLocked(
+            f"{folder}: another redcar is running on this log: stop it first, or use another folder"
+        ) from None
     return descriptor
 
 
@@ -65,10 +72,14 @@ def prepare(db: sqlite3.Connection) -> int:
     db.execute("pragma wal_autocheckpoint = 2000")
     settings = (db.execute("pragma journal_mode").fetchone()[0], db.execute("pragma synchronous").fetchone()[0])
     if settings != ("wal", 2):
-        raise StoreLocked(f"the log's file system doesn't allow SQLite's WAL with synchronous=FULL (it gives {settings}): use a local disk")
+        raise StoreLocked(
+            f"the log's file system doesn't allow SQLite's WAL with synchronous=FULL (it gives {settings}): use a local disk"
+        )
     found = db.execute("pragma user_version").fetchone()[0]
     if found > version:
-        raise StoreNewer(f"the log has version {found}, this redcar knows up to {version}: upgrade redcar, or use another data folder")
+        raise StoreNewer(
+            f"the log has version {found}, this redcar knows up to {version}: upgrade redcar, or use another data folder"
+        )
     if found == 0:
         schema = files("gateway.store").joinpath("schema.sql").read_text()
         db.executescript(f"begin; {schema} pragma user_version = {version}; commit;")

@@ -60,7 +60,17 @@ class _Work(Struct):
 class Log:
     """Open it with ``Log.open``; one per folder and process."""
 
-    def __init__(self, folder: Path, clock: Clock, pace: Pace, ring: int, queue: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        pace: Pace,
+        ring: int,
+        queue: int,
+        db: files.Connection,
+        pages: files.Connection,
+        lock: int,
+    ) -> None:
         self.folder = folder
         self.path = folder / files.name
         self.clock = clock
@@ -86,6 +96,10 @@ class Log:
         self._urgent = asyncio.Event()
         self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = False
+        self._db = db
+        self._pages = pages
+        self._lock = lock
+        self._writer: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -98,17 +112,18 @@ class Log:
         queue: int = 16_000_000,
     ) -> "Log":
         """Open or make the log in that folder. Raises StoreLocked or StoreNewer."""
-        self = cls(folder, clock, pace or Pace(), ring, queue)
         os.umask(0o077)
-        self._lock = files.lock(folder)
+        lock = files.lock(folder)
         try:
-            self._db = await files.connect(self.path)
-            self.epoch = await self._db.run(files.prepare)
-            self._pages = await files.connect_to_read(self.path)
+            db = await files.connect(folder / files.name)
+            epoch = await db.run(files.prepare)
+            pages = await files.connect_to_read(folder / files.name)
         except BaseException:
-            os.close(self._lock)
+            os.close(lock)
             raise
-        self.head = await self._db.run(_head)
+        self = cls(folder, clock, pace or Pace(), ring, queue, db, pages, lock)
+        self.epoch = epoch
+        self.head = await db.run(_head)
         self._writer = asyncio.create_task(self._write(), name="log writer")
         return self
 
@@ -117,7 +132,8 @@ class Log:
         self._closing = True
         self._arrived.set()
         self._urgent.set()
-        await self._writer
+        if self._writer:
+            await self._writer
         await self._pages.close()
         await self._db.close()
         os.close(self._lock)
@@ -233,10 +249,14 @@ class Log:
                     raise
                 self.figures.full += 1
                 if not refused:
-                    log.error("%s: no room on the disk: nothing is acknowledged until there is; free some space", self.folder)
+                    log.error(
+                        "%s: no room on the disk: nothing is acknowledged until there is; free some space", self.folder
+                    )
                 refused = True
                 if self._closing:
-                    raise StoreFull(f"{self.folder}: no room on the disk: {len(events)} events were never acknowledged") from error
+                    raise StoreFull(
+                        f"{self.folder}: no room on the disk: {len(events)} events were never acknowledged"
+                    ) from error
                 await asyncio.sleep(0.5)
             else:
                 if refused:
@@ -306,7 +326,8 @@ def _query(db: sqlite3.Connection, sql: str, args: tuple[Any, ...]) -> list[Any]
 
 def _head(db: sqlite3.Connection) -> int:
     row = db.execute("select lo + count - 1 from block order by lo desc limit 1").fetchone()
-    return row[0] if row else 0
+    head: int = row[0] if row else 0
+    return head
 
 
 columns = "lo, count, recorded, codec, crc, data"
@@ -329,10 +350,13 @@ def offset_at(db: sqlite3.Connection, time: int) -> int:
     row = db.execute("select min(lo), max(lo) from block").fetchone()
     if row[0] is None:
         return 1
-    low, high = row[0], row[1]
+    low: int = row[0]
+    high: int = row[1]
     while low <= high:
         middle = (low + high) // 2
-        found = db.execute("select lo, count, recorded from block where lo <= ? order by lo desc limit 1", (middle,)).fetchone()
+        found = db.execute(
+            "select lo, count, recorded from block where lo <= ? order by lo desc limit 1", (middle,)
+        ).fetchone()
         if found[2] < time:
             low = found[0] + found[1]
         else:

@@ -56,9 +56,10 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
                 stored = consumer.commit(range, position, events=emitted, also=rows, state=processor.snapshot())
                 assert stored is not None
                 await stored
-    finally:
+    except asyncio.CancelledError:
         if position > saved:
             consumer.commit(range, position, state=processor.snapshot())
+        raise
 
 
 async def _news_or_tick(log: Log, position: int, due: int | None) -> None:

@@ -1,0 +1,257 @@
+"""The path of a reading, top to bottom: claimed by a binding, decoded by its driver, named and converted by the catalogue,
+stamped by the clock, appended to the log; the future that comes back is the acknowledgement.
+
+    MQTT          publish(messages)    ─┐
+    serial, BLE   take(bound, item)    ─┴─► decode ─► Reading ─► normalise ─► Event ─► log.append
+"""
+
+import base64
+import re
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.catalogue import normalise
+from gateway.clock import Clock
+from gateway.devices import Device, Devices
+from gateway.driver import Advert, Binding, Context, Driver, Message
+from gateway.errors import Undecodable
+from gateway.event import SECOND, Availability, Event, Quality, Reading, event
+from gateway.hub.inlet import Publish
+from gateway.store.log import Log, Statement
+
+routes_kept = 10_000
+"""Topics whose binding is remembered; beyond it the memory starts afresh. A device has a handful of topics."""
+
+ahead = 60 * SECOND
+"""A device's clock may be this far ahead of ours; beyond it the time of arrival is used."""
+
+
+class Bound(Struct):
+    """A binding with its driver, ready to work."""
+
+    binding: Binding
+    driver: Driver
+    context: Context
+
+
+class Route(Struct):
+    """Where an item leads: who decodes it, and which device it is about unless the payload says otherwise."""
+
+    bound: Bound
+    captures: dict[str, str]
+    source: str
+    device: Device | None = None
+
+
+class Ingest:
+    """Implements the hub's Inlet, and takes what links deliver."""
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        devices: Devices,
+        bound: list[Bound],
+        retained: Callable[[list[Publish]], list[Statement]] = lambda messages: [],
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._devices = devices
+        self._retained = retained
+        self._patterns = [(topic_pattern(topic), one) for one in bound for topic in one.binding.topics]
+        self._routes: dict[str, Route | None] = {}
+
+    @property
+    def full(self) -> bool:
+        """So much waits for the disk that senders should wait."""
+        return self._log.full
+
+    @property
+    def on_room(self) -> Callable[[], None]:
+        """Called when there is room again."""
+        return self._log.on_room
+
+    @on_room.setter
+    def on_room(self, call: Callable[[], None]) -> None:
+        self._log.on_room = call
+
+    def publish(self, messages: list[Publish]) -> Future[None] | None:
+        """Messages of one read of one client. See ``hub/inlet.py``."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        events: list[Event] = []
+        retained: list[Publish] = []
+        wait = False
+        for message in messages:
+            if message.retain:
+                retained.append(message)
+            if message.qos:
+                wait = True
+            route = self._route(message.topic)
+            if route is None:
+                claimed = False
+            else:
+                item = Message(message.topic, message.payload, route.captures, message.retain)
+                claimed = self._decoded(route, item, now, monotonic, events) and not route.bound.binding.keep_raw
+            if not claimed and message.qos:
+                events.append(_message(message, now))
+        return self._append(events, self._retained(retained) if retained else [], wait=wait)
+
+    def take(self, bound: Bound, item: bytearray | Advert | Message) -> None:
+        """What a link delivered: a stream's buffer, an advertisement, a message. Stored with the next commit; nobody waits."""
+        events: list[Event] = []
+        route = self._route(item.topic) if isinstance(item, Message) else None
+        if route is None:
+            route = Route(bound, {}, _source(bound.binding, {}, None))
+        elif isinstance(item, Message):
+            item.captures = route.captures
+        self._decoded(route, item, self._clock.now(), self._clock.monotonic(), events)
+        self._append(events, [], wait=False)
+
+    def watch(self) -> None:
+        """Notice who went silent."""
+        self._devices.watch(self._clock.now(), self._clock.monotonic())
+        self._append([], [], wait=False)
+
+    def gone(self, source: str, reason: str) -> None:
+        """A link was lost: its device is offline."""
+        device = self._devices.known.get(source)
+        if device:
+            self._devices.gone(device, reason, self._clock.now())
+            self._append([], [], wait=False)
+
+    # ------------------------------------------------------------------
+
+    def _append(self, events: list[Event], also: list[Statement], *, wait: bool) -> Future[None] | None:
+        happened, rows = self._devices.changes()
+        if happened:
+            events = happened + events
+            also = also + rows
+        if not events and not also:
+            return None
+        return self._log.append(events, also=also, wait=wait)
+
+    def _route(self, topic: str) -> Route | None:
+        try:
+            return self._routes[topic]
+        except KeyError:
+            pass
+        route = None
+        for pattern, bound in self._patterns:
+            found = pattern.fullmatch(topic)
+            if found:
+                captures = found.groupdict()
+                route = Route(bound, captures, _source(bound.binding, captures, captures.get("device")))
+                break
+        if len(self._routes) >= routes_kept:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
+
+    def _decoded(
+        self, route: Route, item: bytearray | Advert | Message, now: int, monotonic: int, events: list[Event]
+    ) -> bool:
+        """Let the driver read it. False: it is about a device that isn't accepted."""
+        accepted = True
+        try:
+            for found in route.bound.driver.decode(item, route.bound.context):
+                device = self._device(route, found, now)
+                if not device.adopted:
+                    accepted = False
+                elif isinstance(found, Reading):
+                    self._reading(device, found, now, monotonic, events)
+                elif found.online:
+                    self._devices.heard(device, now, monotonic)
+                else:
+                    self._devices.gone(device, "it said so", now)
+        except Undecodable as error:
+            events.append(_rejected(route, error, item, now))
+        return accepted
+
+    def _device(self, route: Route, found: Reading | Availability, now: int) -> Device:
+        device = route.device
+        if device is None or not device.adopted or found.source is not None:
+            binding = route.bound.binding
+            source = route.source
+            if found.source is not None:
+                source = _source(binding, route.captures, found.source)
+            device = self._devices.accept(source, binding.driver, [*binding.allow, *binding.names.values()], now)
+            device.silent_after = binding.silent_after
+            if found.source is None:
+                route.device = device
+        return device
+
+    def _reading(self, device: Device, reading: Reading, now: int, monotonic: int, events: list[Event]) -> None:
+        self._devices.heard(device, now, monotonic)
+        if reading.sequence is not None:
+            if reading.sequence == device.sequence:
+                return  # the same measurement again: sensors repeat an advertisement 3 to 20 times
+            device.sequence = reading.sequence
+        values, flags, quality = normalise(reading)
+        data: dict[str, Any] = {**values, "_quality": flags} if flags else values
+        if data:
+            time = reading.time if reading.time is not None and reading.time <= now + ahead else now
+            events.append(event("reading", device.source, data, time=time, quality=quality))
+
+
+def topic_pattern(text: str) -> re.Pattern[str]:
+    """``plant/{area}/{device}`` as a pattern: ``{name}`` and ``+`` match one level, a last ``{name#}`` or ``#`` all the rest."""
+    parts = []
+    for level in text.split("/"):
+        if level == "+":
+            parts.append("[^/]+")
+        elif level == "#":
+            parts.append(".+")
+        else:
+            pieces = re.split(r"\{(\w+)(#?)\}", level)
+            literal = [re.escape(piece) for piece in pieces[0::3]]
+            names = [f"(?P<{name}>{'.+' if rest else '[^/]+'})" for name, rest in zip(pieces[1::3], pieces[2::3])]
+            parts.append("".join(a + b for a, b in zip(literal, [*names, ""])))
+    return re.compile("/".join(parts))
+
+
+class _Captures(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+def _source(binding: Binding, captures: dict[str, str], device: str | None) -> str:
+    """Name in the log: as the operator named the device, else by the binding's template."""
+    if device is None:
+        return binding.source.format_map(_Captures(captures))
+    return binding.names.get(device) or binding.source.format_map(_Captures(captures, device=device))
+
+
+def _payload(payload: bytes | bytearray) -> dict[str, Any]:
+    """Bytes in JSON: as text where they are text, which people can read, else in base 64."""
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def _message(message: Publish, now: int) -> Event:
+    """A message that nobody claims, as it came."""
+    data = {"topic": message.topic, **_payload(message.payload), "qos": message.qos}
+    if message.retain:
+        data["retain"] = True
+    if message.client:
+        data["client"] = message.client
+    return event("message", message.topic, data, time=now)
+
+
+def _rejected(route: Route, error: Undecodable, item: bytearray | Advert | Message, now: int) -> Event:
+    """A dead letter: what couldn't be read, why, and the bytes themselves."""
+    source, evidence = route.source, {}
+    if isinstance(item, Message):
+        evidence = {"topic": item.topic, **_payload(item.payload)}
+    elif isinstance(item, Advert):
+        source = _source(route.bound.binding, {}, item.address)
+        adverts = {**item.service_data, **item.manufacturer_data}
+        evidence = {"address": item.address, "advert": {key: value.hex() for key, value in adverts.items()}}
+    else:
+        evidence = _payload(item[-1024:])
+    said = {"stage": "decode", "driver": route.bound.binding.driver, "reason": error.reason, "detail": error.detail}
+    return event("rejected", source, {**said, **evidence}, time=now, quality=Quality.decode)

@@ -1,0 +1,229 @@
+"""The log: order, acknowledgement, pacing, reading back, and what a crash leaves."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import Clock
+from gateway.errors import StoreLocked, StoreNewer
+from gateway.event import Event, event
+from gateway.store import files
+from gateway.store.log import Log, Pace, offset_at
+
+
+def reading(n: int) -> Event:
+    return event("reading", f"plant/air-{n % 3}", {"n": n}, time=1_000_000 + n)
+
+
+async def opened(folder: Path, **settings: object) -> Log:
+    return await Log.open(folder, Clock(), **settings)  # type: ignore[arg-type]
+
+
+async def acknowledged(log: Log, *events: Event) -> None:
+    done = log.append(list(events))
+    assert done is not None
+    await done
+
+
+def numbers(events: list[Event]) -> list[int]:
+    return [one.data["n"] for one in events]
+
+
+def test_acknowledged_means_on_disk(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        await acknowledged(log, *(reading(n) for n in range(10)))
+        # another process, another connection: it can see only what is committed
+        with sqlite3.connect(f"file:{log.path}?mode=ro", uri=True) as other:
+            assert other.execute("select sum(count) from block").fetchone() == (10,)
+        assert log.head == 10
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_nothing_is_visible_before_it_is_acknowledged(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        done = log.append([reading(1)])
+        assert done is not None
+        assert not done.done()
+        assert log.head == 0
+        assert await log.read(1) == []
+        await done
+        assert numbers(await log.read(1)) == [1]
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_offsets_follow_the_order_of_appends_over_many_commits(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=0.0))
+        waiting = []
+        for n in range(500):
+            waiting.append(log.append([reading(n)], wait=n % 2 == 0))
+            if n % 7 == 0:
+                await asyncio.sleep(0)
+        await asyncio.gather(*(done for done in waiting if done is not None))
+        await acknowledged(log, reading(500))
+        events = await log.read(1)
+        assert numbers(events) == list(range(501))
+        assert [one.offset for one in events] == list(range(1, 502))
+        assert log.figures.commits < 300  # arrivals pile up while one commit runs; the next takes them all
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_what_nobody_waits_for_is_stored_too(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        assert log.append([reading(1)], wait=False) is None
+        await asyncio.wait_for(log.beyond(0), 5)
+        assert numbers(await log.read(1)) == [1]
+        log.append([reading(2)], wait=False)
+        await log.close()  # closing commits what is pending
+        log = await opened(tmp_path)
+        assert numbers(await log.read(1)) == [1, 2]
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_reading_from_memory_and_from_disk_is_the_same(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, ring=100)
+        for start in range(0, 2_500, 250):
+            await acknowledged(log, *(reading(n) for n in range(start, start + 250)))
+        for lo, hi, limit in [
+            (1, None, 1_000),
+            (1, 10, 1_000),
+            (2_300, None, 50),
+            (2_499, None, 9),
+            (1_000, 2_450, 5_000),
+        ]:
+            events = await log.read(lo, hi, limit)
+            last = min(hi or 2_500, lo + limit - 1)
+            assert [one.offset for one in events] == list(range(lo, last + 1))
+            assert numbers(events) == [one.offset - 1 for one in events]
+        assert await log.read(2_501) == []
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_one_commit_of_thousands_becomes_several_blocks(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        await acknowledged(log, *(reading(n) for n in range(2_345)))
+        assert await log.query("select lo, count from block") == [(1, 1_000), (1_001, 1_000), (2_001, 345)]
+        assert numbers(await log.read(990, limit=30)) == list(range(989, 1_019))
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        await acknowledged(log, reading(1), reading(2))
+        epoch = log.epoch
+        await log.close()
+        log = await opened(tmp_path)
+        assert (log.epoch, log.head) == (epoch, 2)
+        await acknowledged(log, reading(3))
+        assert [one.offset for one in await log.read(1)] == [1, 2, 3]
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_events_and_their_statements_are_one_transaction(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        done = log.append([reading(1)], also=[("insert into meta values ('a', ?)", (1,))])
+        assert done is not None
+        await done
+        log.lazily("k", ("insert or replace into meta values ('b', ?)", (1,)))
+        log.lazily("k", ("insert or replace into meta values ('b', ?)", (2,)))
+        await log.close()
+        log = await opened(tmp_path)
+        assert await log.query("select key, value from meta where key in ('a', 'b') order by key") == [
+            ("a", 1),
+            ("b", 2),
+        ]
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_full_says_when_senders_should_wait(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, queue=10_000)
+        called = asyncio.Event()
+        log.on_room = called.set
+        for n in range(200):
+            log.append([reading(n)], wait=False)
+        assert log.full
+        await asyncio.wait_for(called.wait(), 5)
+        assert not log.full
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_time_finds_its_offset(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=0.0))
+        for n in range(40):
+            await acknowledged(log, reading(n), reading(n))
+        events = await log.read(1)
+        with files.open_to_read(log.path) as db:
+            for one in events:
+                first = next(other.offset for other in events if other.recorded >= one.recorded)
+                assert offset_at(db, one.recorded) == first
+            assert offset_at(db, 0) == 1
+            assert offset_at(db, events[-1].recorded + 1) == 81
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        with pytest.raises(
+            StoreLocked, match="another redcar is running on this log: stop it first, or use another folder"
+        ):
+            await opened(tmp_path)
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_a_log_of_a_newer_redcar_is_refused(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        await log.close()
+        with sqlite3.connect(log.path) as db:
+            db.execute("pragma user_version = 999")
+        with pytest.raises(StoreNewer, match=r"version 999, this redcar knows up to \d+: upgrade redcar"):
+            await opened(tmp_path)
+
+    asyncio.run(story())
+
+
+def test_others_can_not_read_the_files(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path / "data")
+        await acknowledged(log, reading(1))
+        for found in (tmp_path / "data").iterdir():
+            assert stat.S_IMODE(os.stat(found).st_mode) & 0o077 == 0, found
+        await log.close()
+
+    asyncio.run(story())
