@@ -1,7 +1,7 @@
 """Where a consumer delivers to. A sink is one file here, or an entry point in the group ``redcar.sinks``.
 
-Its file name is its kind; files that begin with an underscore are shared between sinks. ``gateway/forward.py`` says what
-a sink is.
+Its file name is its kind; files that begin with an underscore are shared between sinks. What a sink is stands in
+``gateway/forward.py``.
 """
 
 import pkgutil
