@@ -1,0 +1,150 @@
+"""The clock's judgement, with time sources that the test moves by hand."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import Clock, Step, Synchronisation, boot_id
+from gateway.event import SECOND
+
+
+class Times:
+    """Both clocks of a machine, in ns as the system gives them."""
+
+    def __init__(self, wall: int = 1_700_000_000 * SECOND) -> None:
+        self.wall_us = wall
+        self.monotonic_us = 5 * SECOND
+        self.synchronised = False
+        self.asked = 0
+
+    def passes(self, seconds: float) -> None:
+        self.wall_us += round(seconds * SECOND)
+        self.monotonic_us += round(seconds * SECOND)
+
+    def ask(self) -> bool:
+        self.asked += 1
+        return self.synchronised
+
+    def clock(self, trust: bool = False) -> Clock:
+        return Clock(lambda: self.wall_us * 1000, lambda: self.monotonic_us * 1000, self.ask, "this-boot", trust)
+
+
+def test_times_are_in_microseconds() -> None:
+    clock = Times().clock()
+    assert clock.now() == 1_700_000_000 * SECOND
+    assert clock.monotonic() == 5 * SECOND
+    assert clock.boot == "this-boot"
+
+
+@pytest.mark.parametrize("moved", [20_000 * 86_400, 3600, 1.001, -1.001, -3600, -20_000 * 86_400])
+def test_a_step_is_told_once_with_the_time_before_and_after(moved: float) -> None:
+    times = Times()
+    clock = times.clock()
+    times.passes(2)
+    expected = times.wall_us
+    times.wall_us += round(moved * SECOND)
+    assert clock.step() == Step(expected, times.wall_us)
+    times.passes(2)
+    assert clock.step() is None
+
+
+def test_a_second_and_less_is_no_step() -> None:
+    times = Times()
+    clock = times.clock()
+    for moved in (1.0, -1.0, 0.5):
+        times.passes(10)
+        times.wall_us += round(moved * SECOND)
+        assert clock.step() is None
+
+
+def test_slow_drift_never_adds_up_to_a_step() -> None:
+    times = Times()
+    clock = times.clock()
+    for _ in range(10_000):
+        times.passes(5)
+        times.wall_us += 2500  # 500 ppm, the fastest the kernel slews
+        assert clock.step() is None
+
+
+def test_clock_is_trusted_once_it_is_confirmed() -> None:
+    times = Times(wall=0)
+    clock = times.clock()
+    assert not clock.trusted()
+    times.synchronised = True
+    times.passes(5)
+    assert clock.trusted()
+
+
+def test_the_system_is_asked_at_most_every_five_seconds() -> None:
+    times = Times()
+    clock = times.clock()
+    for _ in range(100):
+        clock.trusted()
+        times.passes(0.1)
+    assert times.asked == 2
+
+
+def test_a_wall_clock_set_back_doesnt_stop_the_asking() -> None:
+    times = Times()
+    clock = times.clock()
+    clock.trusted()
+    times.wall_us = 0
+    times.monotonic_us += 5 * SECOND
+    times.synchronised = True
+    assert clock.trusted()
+
+
+def test_operator_vouches_for_the_clock() -> None:
+    times = Times()
+    assert times.clock(trust=True).trusted()
+    assert times.asked == 0
+
+
+def test_timesyncds_mark_is_believed(tmp_path: Path) -> None:
+    (tmp_path / "synchronized").touch()
+    assert Synchronisation(tmp_path / "synchronized")()
+
+
+def test_without_a_mark_the_kernel_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer in (True, False):
+        monkeypatch.setattr("gateway.clock._kernel", lambda answer=answer: answer)
+        assert Synchronisation(tmp_path / "absent")() is answer
+
+
+@pytest.mark.parametrize(("answer", "want"), [("b true", True), ("b false", False), ("", False)])
+def test_where_the_kernel_cant_be_asked_timedate1_is(
+    answer: str, want: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busctl = tmp_path / "busctl"
+    busctl.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    busctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("gateway.clock._kernel", lambda: None)
+    sync = Synchronisation(tmp_path / "absent")
+    assert not sync()  # the question is on its way
+    assert sync._asking is not None
+    sync._asking.join(30)
+    assert sync() is want
+    sync._asking.join(30)
+
+
+def test_nobody_to_ask_means_no_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("gateway.clock._kernel", lambda: None)
+    sync = Synchronisation(tmp_path / "absent")
+    sync()
+    assert sync._asking is not None
+    sync._asking.join(30)
+    assert not sync()
+    sync._asking.join(30)
+
+
+def test_this_machines_clocks_can_be_read() -> None:
+    clock = Clock()
+    assert abs(clock.now() - time.time() * SECOND) < 60 * SECOND
+    first = clock.monotonic()
+    assert clock.monotonic() >= first
+    assert clock.boot == boot_id()
+    assert clock.trusted() in (True, False)
+    assert clock.step() is None
