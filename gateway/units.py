@@ -261,7 +261,8 @@ def find(unit: str) -> Unit:
         dimension = _RATES.get(amount.dimension, f"{amount.dimension} per time")
         times, per = amount.times * period.per, amount.per * period.times
         return Unit(f"{amount.symbol}/{period.symbol}", f"{amount.ucum}/{period.ucum}", dimension, times, per)
-    near = difflib.get_close_matches(key, SYMBOLS, 1, 0.5)
+    near = [symbol for symbol in SYMBOLS if symbol.casefold() == key.casefold()]
+    near = near or difflib.get_close_matches(key, SYMBOLS, 1, 0.5)
     cure = f": did you mean {near[0]}?" if near else ""
     raise UnitError(f"'{unit}' isn't a unit Redcar knows{cure}")
 
