@@ -1,0 +1,124 @@
+"""How to reach an MQTT broker, and what it means when that fails: who can act, and what to do."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from gateway.errors import SinkRefused, SinkUnavailable
+from gateway.forward import Subscription
+
+
+class Broker(Subscription, kw_only=True):
+    """A broker, and who we are there."""
+
+    host: Annotated[str, Meta(min_length=1, description="name or address of the broker")]
+    port: Annotated[int, Meta(ge=1, le=65535, description="its TCP port; usually 1883, and 8883 with TLS")] = 1883
+    protocol: Annotated[Literal["5.0", "3.1.1"], Meta(description="MQTT version")] = "5.0"
+    client_id: Annotated[str | None, Meta(description="left out: redcar- and the gateway's name")] = None
+    username: Annotated[str | None, Meta(description="user known to the broker")] = None
+    password_file: Annotated[str | None, Meta(description="file with the password; read at each connect")] = None
+    tls: Annotated[bool, Meta(description="encrypt; the broker's certificate is always checked")] = False
+    ca: Annotated[str | None, Meta(description="file of the authority to trust instead of the system's")] = None
+    certificate: Annotated[str | None, Meta(description="file of our certificate, if the broker asks for one")] = None
+    key: Annotated[str | None, Meta(description="file of the key that belongs to certificate")] = None
+    keepalive: Annotated[int, Meta(ge=5, le=65535, description="seconds of silence after which to ping")] = 30
+
+    def __post_init__(self) -> None:
+        if not self.tls and (self.ca or self.certificate):
+            raise ValueError("ca, certificate: they are used with TLS only: add tls = true")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate, key: they belong together: give both or none")
+        if self.password_file and self.username is None:
+            raise ValueError("password_file: a password without a user: add username")
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"{self.host}:{self.port}"
+
+
+def client(broker: Broker, client_id: str) -> Client:
+    """A paho client that knows its secrets. Reads files; raises SinkRefused if one can't be used."""
+    fifth = broker.protocol == "5.0"
+    made = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id,
+        clean_session=None if fifth else True,
+        protocol=MQTTProtocolVersion.MQTTv5 if fifth else MQTTProtocolVersion.MQTTv311,
+        reconnect_on_failure=False,
+    )
+    if broker.username is not None:
+        made.username_pw_set(broker.username, _password(broker.password_file))
+    if broker.tls:
+        made.tls_set_context(_trust(broker))
+    return made
+
+
+def _password(file: str | None) -> str | None:
+    try:
+        return Path(file).read_text().rstrip("\r\n") if file else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SinkRefused(f"password_file: {error}: name a file that Redcar may read") from error
+
+
+def _trust(broker: Broker) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=broker.ca)
+    except OSError as error:
+        raise SinkRefused(f"ca: {broker.ca}: {error.strerror}: name a PEM file of certificates") from error
+    if broker.certificate:
+        try:
+            context.load_cert_chain(broker.certificate, broker.key)
+        except OSError as error:
+            files = f"{broker.certificate} and {broker.key}"
+            raise SinkRefused(f"certificate, key: {files}: {error.strerror}: name PEM files that match") from error
+    return context
+
+
+not_yet_valid = 9
+certificate_faults = {
+    10: "has expired: it must be renewed there, or this machine's clock is wrong",
+    62: "is for another name: set host to the name that stands in it",
+    64: "is for another address: set host to the name that stands in it",
+}
+"""OpenSSL's verify codes, as far as the cure isn't to set ``ca``."""
+
+
+def unreached(where: str, error: OSError) -> SinkUnavailable | SinkRefused:
+    """Nobody there, or not whom we expected."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code == not_yet_valid:
+            return SinkUnavailable(f"{where}: its certificate isn't valid yet: is this machine's clock right?")
+        untrusted = f"isn't to be trusted ({error.verify_message}): set ca to the file of the authority that signed it"
+        return SinkRefused(f"{where}: its certificate {certificate_faults.get(error.verify_code, untrusted)}")
+    if isinstance(error, ssl.SSLError):
+        return SinkUnavailable(f"{where}: no TLS there ({error.reason}): is that its port for TLS?")
+    if isinstance(error, ConnectionRefusedError):
+        return SinkUnavailable(f"{where}: nobody listens there: is the broker running?")
+    if isinstance(error, TimeoutError):
+        return SinkUnavailable(f"{where}: no answer")
+    return SinkUnavailable(f"{where}: {error.strerror or error}")
+
+
+cures = {
+    0x84: "it doesn't speak MQTT {protocol}: change protocol",
+    0x85: "it doesn't accept the client id {client_id}: set client_id to one that it does",
+    0x86: "it doesn't accept user {username} with this password: check username and password_file",
+    0x87: "it doesn't let user {username} in: check username, password_file and its access list",
+    0x8A: "it has banned us: ask those who run it",
+    0x8C: "it wants more than a password to know us: ask those who run it",
+}
+"""Codes of CONNACK that a repeat won't change (MQTT 5.0, 3.2.2.2); paho gives those of 3.1.1 in these numbers."""
+
+
+def unwelcome(broker: Broker, client_id: str, code: int, text: str) -> SinkUnavailable | SinkRefused:
+    """Somebody is there and says no."""
+    if code not in cures:
+        return SinkUnavailable(f"{broker.where}: it doesn't take connections now: {text}")
+    username = broker.username or "(none)"
+    cure = cures[code].format(protocol=broker.protocol, client_id=client_id, username=username)
+    return SinkRefused(f"{broker.where}: {cure}")
