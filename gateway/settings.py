@@ -14,17 +14,24 @@ from gateway.forward import Subscription
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
 """A size. Files write it as text with its unit, "16MB", "2GB"; settings hold bytes."""
 
+FilePath = Annotated[str, Meta(min_length=1, extra={"unit": "path"})]
+"""A file or folder. Files write it relative to their own folder; settings hold it absolute."""
+
 
 class Gateway(Struct, kw_only=True):
     """Who we are."""
 
-    name: Annotated[str, Meta(description="name of this gateway upstream; keep it for ever")] = field(
-        default_factory=socket.gethostname
-    )
-    data: Annotated[str, Meta(description="folder of the log; relative to the configuration file")] = "data"
-    rules: Annotated[list[str], Meta(description="rule files or folders of them; relative to the file")] = field(
+    name: Annotated[
+        str,
+        Meta(pattern=r"^[^\s/+#\x00]+$", description="name upstream, no space / + or #; keep it for ever"),
+    ] = field(default_factory=socket.gethostname)
+    data: Annotated[FilePath, Meta(description="folder of the log; relative to the configuration file")] = "data"
+    rules: Annotated[list[FilePath], Meta(description="rule files or folders of them; relative to the file")] = field(
         default_factory=list
     )
+    trust_clock: Annotated[
+        bool, Meta(description="believe the clock though nobody confirms it: it has a battery, and there is no NTP")
+    ] = False
 
 
 class LogSettings(Struct, kw_only=True):
@@ -39,14 +46,18 @@ class LogSettings(Struct, kw_only=True):
 class Listener(Struct, kw_only=True):
     """One address on which the hub accepts MQTT."""
 
-    address: Annotated[str, Meta(description="IPv4 or IPv6 address; beyond loopback only once users exist")] = "127.0.0.1"
+    address: Annotated[str, Meta(description="IPv4 or IPv6 address; beyond loopback only once users exist")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one and prints it")] = 1883
 
 
 class Access(Struct, kw_only=True):
     """Who may connect."""
 
-    users: Annotated[str | None, Meta(description="file of names and hashed passwords, made by redcar user add")] = None
+    users: Annotated[
+        FilePath | None, Meta(description="file of names and hashed passwords, made by redcar user add")
+    ] = None
     anonymous: Annotated[bool, Meta(description="let clients in without a password, on loopback only")] = True
 
 

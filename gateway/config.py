@@ -1,0 +1,173 @@
+"""redcar.toml -> Settings, or every fault of the file at once.
+
+What may stand in the file is declared in ``settings.py``, for a ``[[binding]]`` in the driver's ``Config``, for a
+``[[subscription]]`` in the sink's. Checked here is what goes beyond one value: what must exist, be unique, fit together.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any
+
+from gateway import bindings, sinks
+from gateway.errors import ConfigError
+from gateway.forward import Subscription
+from gateway.places import Document, Place, read
+from gateway.settings import Access, Listener, Settings
+from gateway.typed import choose, shown, table, unknown
+
+_ALWAYS = ("gateway", "log", "access")  # whether they stand in the file or not
+_LATER = ("binding", "subscription")  # their types depend on what they name
+_SECRETS = (
+    "password_file",
+    "token_file",
+    "key_file",
+    "key",
+)  # settings that name a file which is nobody else's business
+_LENT = "/run/credentials/"  # systemd's; there while the service runs
+
+
+def find(named: str | None = None) -> Path:
+    """The configuration: as named, else $REDCAR_CONFIG, else redcar.toml here, else the system's."""
+    chosen = named or os.environ.get("REDCAR_CONFIG")
+    here = Path("redcar.toml")
+    return Path(chosen) if chosen else here if here.exists() else Path("/etc/redcar/redcar.toml")
+
+
+def load(file: Path | str) -> Settings:
+    """Read and check a configuration. Raises ConfigError with all its faults, those of its rules included."""
+    return settings(read(Path(file)))
+
+
+def settings(document: Document) -> Settings:
+    """Check what was read. Raises ConfigError with all faults, in the order of the lines."""
+    known = list(Settings.__struct_fields__)
+    unknown(document.data, known, document, ())
+    made = Settings()
+    for name in known:
+        if name not in _LATER and (name in document.data or name in _ALWAYS):
+            part = table(Settings, {name: document.data.get(name, {})}, document, ())
+            setattr(made, name, getattr(part, name, None))  # None: faulty, and no longer of use
+    made.binding = bindings.read(_tables("binding", document), document)
+    subscriptions = [
+        (place, subscription)
+        for place, given in _tables("subscription", document)
+        if (subscription := _subscription(given, document, place))
+    ]
+    made.subscription = [subscription for _, subscription in subscriptions]
+    bindings.once([((*place, "name"), one.name) for place, one in subscriptions], document, "rename one")
+    if made.listener and made.access:
+        _listeners(made.listener, made.access, document)
+    if made.gateway:
+        _rules(made.gateway.rules, document)
+    if document.faults:
+        raise ConfigError(sorted(document.faults, key=lambda fault: (fault.file != str(document.file), fault.line)))
+    return made
+
+
+def _tables(name: str, document: Document) -> list[tuple[Place, dict[str, Any]]]:
+    """The tables of every [[name]], with their places."""
+    given = document.data.get(name, [])
+    if not isinstance(given, list):
+        document.fault((name,), "there can be several of these", f"write [[{name}]], with two brackets")
+        return []
+    for index, one in enumerate(given):
+        if not isinstance(one, dict):
+            document.fault((name, index), f"{shown(one)} isn't a table", f"write [[{name}]] and its settings below it")
+    return [((name, index), one) for index, one in enumerate(given) if isinstance(one, dict)]
+
+
+def _subscription(given: dict[str, Any], document: Document, place: Place) -> Subscription | None:
+    kinds = sinks.kinds()
+    if "sink" not in given:
+        document.fault(place, "sink is missing", f"write sink = and one of {', '.join(kinds)}")
+        return None
+    if not choose(given["sink"], kinds, document, (*place, "sink"), "a sink"):
+        return None
+    try:
+        found = sinks.load(given["sink"])
+    except (ImportError, AttributeError) as error:
+        document.fault((*place, "sink"), f"this sink can't be used ({error})", "install what it needs")
+        return None
+    made = table(found.config, given, document, place)
+    if made is None:
+        return None
+    if made.start not in ("now", "start"):
+        choose(made.start, ["now", "start"], document, (*place, "start"), "where a subscription can begin")
+    for name in _SECRETS:
+        if path := getattr(made, name, None):
+            _private(path, given[name], document, (*place, name))
+    return made
+
+
+def _private(path: str, written: str, document: Document, place: Place) -> None:
+    """Whether a file is there, and is nobody else's business."""
+    if path.startswith(_LENT):
+        return
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        document.fault(place, f"{shown(written)} can't be found", "make the file, or correct its name")
+        return
+    if mode & 0o007:
+        document.fault(place, f"everybody can read {shown(written)}", f"run chmod 600 {path}")
+
+
+def _listeners(listeners: list[Listener], access: Access, document: Document) -> None:
+    """Whether the network is let in only where there are users."""
+    users = _users(access.users, document) if access.users else []
+    ports: list[tuple[Place, str]] = []
+    for index, listener in enumerate(listeners):
+        place = ("listener", index, "address")
+        if listener.port:
+            ports.append((("listener", index, "port"), f"{listener.address}:{listener.port}"))
+        try:
+            inside = listener.address == "localhost" or _is_loopback(listener.address)
+        except ValueError:
+            problem = f"{shown(listener.address)} isn't an IP address"
+            document.fault(place, problem, 'write e.g. "127.0.0.1", or "0.0.0.0" for every network')
+            continue
+        if not inside and not users and users is not None:
+            cure = "run redcar user add NAME"
+            if not access.users:
+                cure = f'write users = "users" under [access], then {cure}'
+            document.fault(place, f"{shown(listener.address)} lets the network in, and there are no users", cure)
+    bindings.once(ports, document, "delete one")
+
+
+def _is_loopback(address: str) -> bool:
+    ip = ipaddress.ip_address(address)
+    return bool((getattr(ip, "ipv4_mapped", None) or ip).is_loopback)
+
+
+def _users(path: str, document: Document) -> list[str] | None:
+    """Names of the users; None if their file is faulty, which is noted."""
+    from gateway.hub.access import list_users
+
+    if Path(path).exists():
+        _private(path, document.data["access"]["users"], document, ("access", "users"))
+    try:
+        return list_users(Path(path))
+    except ConfigError as error:
+        document.faults += error.faults
+        return None
+
+
+def _rules(paths: list[str], document: Document) -> None:
+    """Whether the rules are there and right. Their faults have their own files and lines."""
+    from rules.load import load as load_rules
+
+    files: list[Path] = []
+    for index, path in enumerate(map(Path, paths)):
+        if path.is_dir():
+            files += sorted(path.glob("*.toml"))
+        elif path.is_file():
+            files.append(path)
+        else:
+            written = shown(document.data["gateway"]["rules"][index])
+            document.fault(("gateway", "rules", index), f"{written} can't be found", "name a file or a folder")
+    try:
+        if files:
+            load_rules(files)
+    except ConfigError as error:
+        document.faults += error.faults
