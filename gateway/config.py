@@ -155,8 +155,6 @@ def _users(path: str, document: Document) -> list[str] | None:
 
 def _rules(paths: list[str], document: Document) -> None:
     """Whether the rules are there and right. Their faults have their own files and lines."""
-    from rules.load import load as load_rules
-
     files: list[Path] = []
     for index, path in enumerate(map(Path, paths)):
         if path.is_dir():
@@ -166,8 +164,11 @@ def _rules(paths: list[str], document: Document) -> None:
         else:
             written = shown(document.data["gateway"]["rules"][index])
             document.fault(("gateway", "rules", index), f"{written} can't be found", "name a file or a folder")
+    if not files:
+        return
+    from rules.load import load as load_rules
+
     try:
-        if files:
-            load_rules(files)
+        load_rules(files)
     except ConfigError as error:
         document.faults += error.faults
