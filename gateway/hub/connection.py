@@ -1,0 +1,224 @@
+"""One client's socket: bytes to its session, its session's events to the hub, and back.
+
+A batch of messages waits here from ``inlet.publish`` to its commit; batches are settled strictly in the order they
+came, so acknowledgements and what subscribers see keep the order in which the client published.
+"""
+
+import asyncio
+import re
+import secrets
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from gateway.hub.access import Refused
+from gateway.hub.packets import Batch, Connect, Subscribe, Unsubscribe
+from gateway.hub.properties import Property
+from gateway.hub.reasons import Reason
+from gateway.hub.session import Declined, Event, Session
+
+if TYPE_CHECKING:
+    from gateway.hub.listener import Hub
+
+_FORBIDDEN = re.compile(r"[+#/\x00-\x1f\x7f-\x9f]")
+_SOCKET_BUFFER = 65_536  # bytes the transport may hold before we keep messages in line instead
+
+
+class Connection(asyncio.Protocol):
+    """A socket, its session, and the batches of it that wait for the disk."""
+
+    def __init__(self, hub: "Hub") -> None:
+        self.session = Session(hub.limits, hub.now())
+        self.address = ""
+        self.asking: asyncio.Task[None] | None = None
+        self.waiting: deque[tuple[Batch, asyncio.Future[None] | None]] = deque()
+        self._hub = hub
+        self._transport: asyncio.Transport
+        self._reading = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is at the door."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.address = str((transport.get_extra_info("peername") or ["?"])[0])
+        self._transport.set_write_buffer_limits(_SOCKET_BUFFER)
+        # keep-alive 0 means that nothing else would ever notice a peer that lost its power
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.session.flush = lambda: self._hub.later(self)
+        self._hub.enter(self)
+        self.regulate()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in."""
+        self._follow(self.session.receive(data, self._hub.now()))
+        self._hub.later(self)
+
+    def pause_writing(self) -> None:
+        """The socket buffer is full."""
+        self.session.out.stall()
+
+    def resume_writing(self) -> None:
+        """The socket buffer has drained."""
+        self.session.out.resume()
+        self._hub.later(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone. What waits for the disk is still routed when it is there."""
+        self.session.over = True
+        self.session.out.close()
+        if self.asking:
+            self.asking.cancel()
+        self._hub.exit(self)
+
+    def flush(self) -> None:
+        """Write what is due."""
+        if self._transport.is_closing():
+            return
+        out = self.session.out
+        data = out.take()
+        if data:
+            self._transport.write(data)
+        if self._transport.get_write_buffer_size() > self._hub.limits.unsent:
+            self.session.end(Reason.QUOTA_EXCEEDED, "it doesn't read the answers it asks for")
+            self._transport.write(out.take())
+        if self.session.over:
+            self._part()
+            return
+        out.more()
+        if out:
+            self._hub.later(self)
+
+    def _part(self) -> None:
+        """Close once everything is written, and say why if the operator should know."""
+        self.session.deadline = self._hub.now() + self._hub.limits.farewell
+        self._transport.close()
+        reason, text = self.session.ended or (Reason.SUCCESS, "")
+        if reason not in (Reason.SUCCESS, Reason.SERVER_SHUTTING_DOWN):
+            self._hub.refusals.note(self.address, f"{self._name} is disconnected: {text}")
+
+    def regulate(self) -> None:
+        """Read only while there is room for what comes in and it is known who sends it."""
+        reading = not (self.asking or self._hub.paused)
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            self.session.patience(self._hub.now())
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def end(self, reason: Reason, text: str) -> None:
+        """End it from our side."""
+        self.session.end(reason, text)
+        self._hub.later(self)
+
+    def check(self, now: float) -> None:
+        """Called every second: is the client still there?"""
+        if now < self.session.deadline:
+            return
+        if self._transport.is_closing():
+            self._transport.abort()
+        elif not self.session.accepted and not self.asking:
+            self.end(Reason.PROTOCOL_ERROR, "no whole CONNECT came in time: is it an MQTT client, and without TLS?")
+        elif self._reading:
+            self.end(Reason.KEEP_ALIVE_TIMEOUT, "silent for one and a half times its keep-alive [MQTT-3.1.2-22]")
+
+    def abort(self) -> None:
+        """Cut it off."""
+        self._transport.abort()
+
+    @property
+    def _name(self) -> str:
+        return f"client {self.session.client_id!r}" if self.session.client_id else "a client"
+
+    def _follow(self, events: list[Event]) -> None:
+        broker = self._hub.broker
+        for event in events:
+            if isinstance(event, Batch):
+                self._publish(event)
+            elif isinstance(event, Subscribe):
+                broker.subscribe(self.session, event)
+            elif isinstance(event, Unsubscribe):
+                broker.unsubscribe(self.session, event)
+            elif isinstance(event, Connect):
+                self.asking = self._hub.start(self._admit(event))
+                self.regulate()
+            elif isinstance(event, Declined):
+                self._hub.declined += 1
+                text = f"{self._name} may not publish on {event.topic[:100]!r}: {event.why}"
+                self._hub.refusals.note(self.address, text)
+            else:
+                broker.leave(self.session)
+
+    async def _admit(self, asked: Connect) -> None:
+        """Find out who it is. Until that is known nothing changes for anybody."""
+        hub = self._hub
+        try:
+            user = await hub.access.admit(asked.user, asked.password, self.address)
+            client_id = self._client_id(asked, user)
+        except Refused as refusal:
+            hub.refusals.note(self.address, f"refused client {asked.client_id[:100]!r}: {refusal}")
+            self.session.refuse(refusal.reason, refusal.reason.name.lower().replace("_", " "))
+        else:
+            hub.connects += 1
+            hub.broker.join(self.session, client_id)
+            known, may_publish = hub.rights(user)
+            self._follow(self.session.accept(user, client_id, known, may_publish, hub.now()))
+        self.asking = None
+        self.regulate()
+        hub.later(self)
+
+    def _client_id(self, asked: Connect, user: str | None) -> str:
+        """The id the client gets. Raises Refused."""
+        id = asked.client_id
+        if (asked.properties or {}).get(Property.authentication_method) is not None:
+            raise Refused(Reason.BAD_AUTHENTICATION_METHOD, "enhanced authentication isn't offered: use a password")
+        if not id:
+            if not asked.clean and not self.session.five:
+                text = "an empty client id needs a clean session [MQTT-3.1.3-8]: give it a client id"
+                raise Refused(Reason.CLIENT_ID_NOT_VALID, text)
+            return f"auto-{secrets.token_hex(8)}"
+        if len(id.encode()) > self._hub.limits.client_id or _FORBIDDEN.search(id):
+            text = f"its id is longer than {self._hub.limits.client_id} bytes or contains + # / or control characters"
+            raise Refused(Reason.CLIENT_ID_NOT_VALID, f"{text}: give it another")
+        owner = self._hub.broker.owner(id)
+        if owner and owner.user != user:
+            text = f"its id is in use by user {owner.user!r}: give it another"
+            raise Refused(Reason.CLIENT_ID_NOT_VALID, text)
+        return id
+
+    def _publish(self, batch: Batch) -> None:
+        hub = self._hub
+        future = hub.take(batch.messages)
+        if future and not batch.acks:
+            # QoS 0 only: nobody is told when it is on the disk, so nobody waits for it
+            future.add_done_callback(_look)
+            future = None
+        self.waiting.append((batch, future))
+        if future:
+            future.add_done_callback(self._settle)
+        else:
+            self._settle()
+
+    def _settle(self, _: asyncio.Future[None] | None = None) -> None:
+        """Acknowledge and route what is safe, oldest first."""
+        while self.waiting:
+            batch, future = self.waiting[0]
+            if future and not future.done():
+                return
+            self.waiting.popleft()
+            failure = _look(future) if future else None
+            if failure:
+                self._hub.retained.settle(batch.messages, stored=False)
+                self.end(Reason.QUOTA_EXCEEDED, f"its messages weren't stored, it has to send them again: {failure}")
+            self.session.acknowledge(batch)
+            if not failure:
+                self._hub.route(batch.messages)
+        self._hub.later(self)
+
+
+def _look(future: asyncio.Future[None]) -> str | None:
+    """Why a future failed; None if it didn't."""
+    if future.cancelled():
+        return "the gateway is shutting down"
+    error = future.exception()
+    return str(error) or type(error).__name__ if error else None

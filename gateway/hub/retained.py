@@ -1,0 +1,157 @@
+"""Retained messages: the last one of each topic that asked for it, in memory, with the rows that let it survive.
+
+A message passes twice. Before the commit ``changes()`` gives the SQL that belongs into its transaction; after it
+``settle()`` makes it visible to subscribers, who must not see what a power cut could still take back.
+
+    CREATE TABLE retained(topic TEXT PRIMARY KEY, payload BLOB, qos INTEGER, properties BLOB) WITHOUT ROWID
+
+``properties`` is msgpack, property id -> value; a message expiry is kept as the Unix time at which it falls due.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.hub.inlet import Publish
+from gateway.hub.limits import Limits
+from gateway.hub.properties import Properties, Property
+from gateway.hub.topics import OWN, Tree
+
+Statement = tuple[str, tuple[Any, ...]]
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS retained(topic TEXT PRIMARY KEY, payload BLOB, qos INTEGER, properties BLOB) WITHOUT ROWID"
+SELECT = "SELECT topic, payload, qos, properties FROM retained"
+_PUT = "INSERT OR REPLACE INTO retained(topic, payload, qos, properties) VALUES(?, ?, ?, ?)"
+_DROP = "DELETE FROM retained WHERE topic = ?"
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(dict[int, Any]).decode
+
+
+class Kept(Struct):
+    """A retained message, and the Unix time at which it expires."""
+
+    message: Publish
+    due: float | None = None
+
+
+class Retained:
+    """All retained messages. At the bounds of ``limits`` a new topic isn't retained; Redcar's own tree always is."""
+
+    def __init__(self, limits: Limits | None = None, now: Callable[[], float] = time.time) -> None:
+        self.refused = 0  # messages that weren't retained because of the bounds
+        self._limits = limits or Limits()
+        self._now = now
+        self._tree: Tree[Kept] = Tree()
+        self._topics = 0
+        self._bytes = 0
+        self._underway: Counter[str] = Counter()  # topic -> changes given out and not settled
+        self._surplus: set[str] = set()  # topics whose row has to go with the next transaction
+
+    def __len__(self) -> int:
+        return self._topics
+
+    def load(self, rows: Iterable[tuple[str, bytes, int, bytes | None]]) -> None:
+        """Fill from the table at start: the result of SELECT."""
+        for topic, payload, qos, packed in rows:
+            properties = _unpack(packed) if packed else None
+            due = properties.pop(Property.message_expiry, None) if properties else None
+            self._put(Kept(Publish(topic, payload, qos, True, properties or None), due))
+
+    def changes(self, messages: Iterable[Publish]) -> list[Statement]:
+        """The statements that keep what these messages change, for the transaction that holds the messages."""
+        last = {message.topic: message for message in messages if message.retain}
+        if not last and not self._surplus:
+            return []
+        surplus, self._surplus = self._surplus, set()
+        statements: list[Statement] = [(_DROP, (topic,)) for topic in surplus if topic not in last]
+        for topic, message in last.items():
+            if topic in surplus or self._underway[topic] or not self._unchanged(message):
+                statements.append(self._row(message) if message.payload else (_DROP, (topic,)))
+            self._underway[topic] += 1
+        return statements
+
+    def settle(self, messages: Iterable[Publish], stored: bool = True) -> None:
+        """The transaction is over: show what it stored, or forget that it was tried."""
+        for topic, message in {one.topic: one for one in messages if one.retain}.items():
+            if self._underway[topic] > 1:
+                self._underway[topic] -= 1
+            else:
+                del self._underway[topic]
+            if not stored:
+                continue
+            if message.payload:
+                self._put(Kept(message, self._due(message)))
+            else:
+                self._drop(topic)
+
+    def match(self, filter: str) -> list[Publish]:
+        """The messages a new subscription gets, each with the expiry it has left."""
+        now = self._now()
+        found = []
+        for kept in list(self._tree.topics(filter)):
+            if kept.due is None:
+                found.append(kept.message)
+            elif kept.due <= now:
+                self._drop(kept.message.topic)
+                self._surplus.add(kept.message.topic)
+            else:
+                left = {Property.message_expiry: max(1, int(kept.due - now))}
+                found.append(
+                    msgspec.structs.replace(kept.message, properties={**(kept.message.properties or {}), **left})
+                )
+        return found
+
+    def _unchanged(self, message: Publish) -> bool:
+        """Devices repeat themselves: the row needn't be written again."""
+        kept = self._tree.get(message.topic)
+        if kept is None:
+            return not message.payload
+        old = kept.message
+        return (
+            old.payload == message.payload
+            and old.qos == message.qos
+            and old.properties == message.properties
+            and kept.due is None
+        )
+
+    def _row(self, message: Publish) -> Statement:
+        properties: Properties = dict(message.properties or {})
+        due = self._due(message)
+        if due is not None:
+            properties[Property.message_expiry] = due
+        packed = _pack({int(id): value for id, value in properties.items()}) if properties else None
+        return _PUT, (message.topic, message.payload, message.qos, packed)
+
+    def _due(self, message: Publish) -> float | None:
+        seconds = message.properties.get(Property.message_expiry) if message.properties else None
+        return None if seconds is None else self._now() + seconds
+
+    def _put(self, kept: Kept) -> None:
+        message = kept.message
+        self._drop(message.topic)
+        size = _size(message)
+        room = self._topics < self._limits.retained and self._bytes + size <= self._limits.retained_bytes
+        if not room and not message.topic.startswith(OWN):
+            self.refused += 1
+            self._surplus.add(message.topic)
+            return
+        self._tree.put(message.topic, kept)
+        self._surplus.discard(message.topic)
+        self._topics += 1
+        self._bytes += size
+
+    def _drop(self, topic: str) -> None:
+        kept = self._tree.get(topic)
+        if kept is not None:
+            self._tree.drop(topic)
+            self._topics -= 1
+            self._bytes -= _size(kept.message)
+
+
+def _size(message: Publish) -> int:
+    return len(message.topic) + len(message.payload)

@@ -1,0 +1,316 @@
+"""The server's side of one MQTT connection. Sans-IO: bytes and the time in, events and bytes out; no sockets, no clock.
+
+receive(data, now) -> events    what the caller has to decide or do; everything else is answered here
+out.take() -> bytes             what has to be written
+deadline                        when to give up on the peer
+
+event                    what the caller does
+Connect                  finds out who it is, then accept() or refuse()
+Batch                    hands the messages over; acknowledge(batch) once they are safe, in order
+Subscribe, Unsubscribe   changes the subscriptions, then answer()
+Declined                 tells the operator
+Disconnect               closes: the client is done
+ProtocolError            closes: what there is to say to the client is in ``out``
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from gateway.hub import encode
+from gateway.hub.inlet import Publish
+from gateway.hub.limits import Limits
+from gateway.hub.outbox import Outbox
+from gateway.hub.packets import (
+    V5,
+    Ack,
+    Batch,
+    Connack,
+    Connect,
+    Delivery,
+    Disconnect,
+    Packet,
+    Ping,
+    Suback,
+    Subscribe,
+    Unsuback,
+    Unsubscribe,
+)
+from gateway.hub.properties import Kind, Properties, Property
+from gateway.hub.reasons import CONNACK_311, ProtocolError, Reason, violation
+from gateway.hub.stream import FIRST, FROM_CLIENT, Stream
+
+_FOREVER = float("inf")
+_KNOWN = 10_000  # topics in the shared memory of checked ones
+
+
+class Declined(Struct):
+    """A message was not taken, because this client may not publish there."""
+
+    topic: str
+    why: str
+
+
+Event = Connect | Batch | Subscribe | Unsubscribe | Declined | Disconnect | ProtocolError
+MayPublish = Callable[[str], tuple[Reason, str] | None]
+"""topic -> None if the client may publish there; else the reason, and why in words."""
+
+
+class Session:
+    """One connection, from its first byte to its last.
+
+    flush  set by whoever holds the socket: something is in ``out``
+    over   nothing more is read or delivered
+    ended  why, if it wasn't the client's wish
+    """
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.limits = limits
+        self.out = Outbox(limits)
+        self.client_id = ""
+        self.user: str | None = None
+        self.accepted = False
+        self.over = False
+        self.ended: tuple[Reason, str] | None = None
+        self.deadline: float = now + limits.connect_within
+        self.flush: Callable[[], None] = lambda: None
+        self._may_publish: MayPublish = lambda topic: None
+        self._stream = Stream(FIRST, limits.connect, limits)
+        self._connect = Connect()
+        self._silence = _FOREVER
+        self._aliases: dict[int, str] = {}
+        self._unsettled: deque[Batch] = deque()
+        self._owed = 0  # acknowledgements in unsettled batches
+        self._repeats: set[bytes] | None = None  # all of them, once a repeat made us look
+        self._qos2: dict[bytes, bool] = {}  # packet id -> PUBREC is due; from PUBLISH to PUBREL
+
+    @property
+    def five(self) -> bool:
+        """The client speaks 5.0, as far as we know by now."""
+        return self._stream.version == V5
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """What these bytes mean. All PUBLISHes come first, as one Batch; the rest in order."""
+        if self.over:
+            return []
+        self.patience(now)
+        batch = Batch()
+        events: list[Event] = []
+        try:
+            for packet in self._stream.feed(data):
+                if isinstance(packet, Batch):
+                    self._merge(batch, packet)
+                elif isinstance(packet, Delivery):
+                    self._publish(packet, batch, events)
+                elif isinstance(packet, ProtocolError):
+                    raise packet
+                else:
+                    self._other(packet, events)
+                    if isinstance(packet, Disconnect):
+                        break
+            self._check_flight(len(batch.acks))
+        except ProtocolError as error:
+            self.end(error.reason, error.text)
+            events.append(error)
+        if batch.messages or batch.acks:
+            self._owed += len(batch.acks)
+            self._unsettled.append(batch)
+            events.insert(0, batch)
+        self._repeats = None
+        return events
+
+    def acknowledge(self, batch: Batch) -> None:
+        """The oldest batch is safe: its acknowledgements go out."""
+        oldest = self._unsettled.popleft()
+        assert oldest is batch, "batches are acknowledged in the order they came"
+        self._owed -= len(batch.acks)
+        if self.over:
+            return
+        self.out.put(*batch.acks)
+        if self._qos2:
+            for ack in batch.acks:
+                if ack[0] == encode.PUBREC[0] and ack[2:4] in self._qos2:
+                    self._qos2[ack[2:4]] = True
+
+    def accept(
+        self, user: str | None, client_id: str, known: dict[bytes, str], may_publish: MayPublish, now: float
+    ) -> list[Event]:
+        """Let the client in; then what it sent without waiting for the answer.
+
+        known  topics that all clients with these rights have used, as in Stream
+        """
+        asked = self._connect
+        own: Properties = asked.properties or {}
+        keep_alive = asked.keep_alive
+        answer: Properties = {}
+        if self.five:
+            self.out.window = min(self.out.window, own.get(Property.receive_maximum, 65_535))
+            self.out.largest = own.get(Property.maximum_packet_size, 0)
+            answer = {
+                Property.receive_maximum: self.limits.receive_maximum,
+                Property.maximum_packet_size: self.limits.packet,
+                Property.topic_alias_maximum: self.limits.aliases,
+                Property.shared_available: 0,
+            }
+            if own.get(Property.session_expiry):
+                answer[Property.session_expiry] = 0
+            if client_id != asked.client_id:
+                answer[Property.assigned_client_id] = client_id
+            if not 0 < keep_alive <= self.limits.keep_alive:
+                keep_alive = answer[Property.server_keep_alive] = self.limits.keep_alive
+        self._silence = 1.5 * keep_alive if keep_alive else _FOREVER  # [MQTT-3.1.2-22]
+        self._may_publish = may_publish
+        self.accepted = True
+        self.user = self._stream.user = user
+        self.client_id = self._stream.client = client_id
+        self._stream.known = known
+        self._stream.expected = FROM_CLIENT
+        self._stream.limit = self.limits.packet
+        self._stream.held = False
+        self._send(Connack(False, 0, answer or None))
+        return self.receive(b"", now)
+
+    def refuse(self, reason: Reason, text: str) -> None:
+        """Don't let the client in; say why, as far as its version can hear it."""
+        self.over = True
+        if self.five:
+            self._send(Connack(False, reason, {Property.reason_string: text}))
+        elif reason in CONNACK_311:
+            self._send(Connack(False, CONNACK_311[reason]))
+
+    def end(self, reason: Reason, text: str) -> None:
+        """Say goodbye; once that is written the connection is to be closed."""
+        if self.over:
+            return
+        self.ended = reason, text
+        if not self.accepted:
+            self.refuse(reason, text)
+            return
+        self.over = True
+        self.out.close()
+        if self.five:
+            frame = encode.encode(Disconnect(reason, {Property.reason_string: text}), V5)
+            if self.out.largest and len(frame) > self.out.largest:
+                frame = encode.encode(Disconnect(reason), V5)  # [MQTT-3.14.2-3]
+            self.out.put(frame)
+
+    def answer(self, request: Subscribe | Unsubscribe, reasons: Sequence[Reason]) -> None:
+        """SUBACK or UNSUBACK, one reason per filter. 3.1.1 knows one failure, 0x80 [MQTT-3.9.3-2]."""
+        if self.over:
+            return
+        if isinstance(request, Unsubscribe):
+            self._send(Unsuback(request.id, list(reasons)))
+        elif self.five:
+            self._send(Suback(request.id, list(reasons)))
+        else:
+            self._send(Suback(request.id, [min(reason, Reason.UNSPECIFIED) for reason in reasons]))
+
+    def patience(self, now: float) -> None:
+        """Count the client's silence from now: it spoke, or we didn't listen."""
+        if self.accepted:
+            self.deadline = now + self._silence
+
+    def _other(self, packet: Packet, events: list[Event]) -> None:
+        if isinstance(packet, Ping):
+            self.out.put(encode.PINGRESP)
+        elif isinstance(packet, Ack):
+            self._ack(packet)
+        elif isinstance(packet, Subscribe | Unsubscribe):
+            events.append(packet)
+        elif isinstance(packet, Disconnect):
+            self.over = True
+            events.append(packet)
+        elif isinstance(packet, Connect):
+            self._connect = packet
+            self.out.version = packet.version
+            events.append(packet)
+        else:
+            raise violation(f"{type(packet).__name__.upper()} wasn't asked for [MQTT-4.12.0-6]")
+
+    def _ack(self, packet: Ack) -> None:
+        if packet.kind is Kind.PUBACK:
+            self.out.land((packet.id,))
+        elif packet.kind is Kind.PUBREL:
+            known = self._qos2.pop(packet.id.to_bytes(2, "big"), None) is not None
+            self._send(Ack(Kind.PUBCOMP, packet.id, Reason.SUCCESS if known else Reason.PACKET_ID_NOT_FOUND))
+        elif packet.kind is Kind.PUBREC and packet.reason < Reason.UNSPECIFIED:
+            # we send nothing at QoS 2, so it can only belong to another time
+            self._send(Ack(Kind.PUBREL, packet.id, Reason.PACKET_ID_NOT_FOUND))
+
+    def _merge(self, batch: Batch, run: Batch) -> None:
+        batch.messages += run.messages
+        batch.acks += run.acks
+        if self._repeats is not None:
+            self._repeats.update(run.acks)
+        if run.acked:
+            self.out.land(run.acked)
+
+    def _publish(self, packet: Delivery, batch: Batch, events: list[Event]) -> None:
+        """A PUBLISH that needs a second look."""
+        message = packet.message
+        if message.properties:
+            self._unwrap(message)
+        id = packet.id.to_bytes(2, "big")
+        ack = (encode.PUBREC if message.qos == 2 else encode.PUBACK) + id
+        if self._repeated(packet, ack, batch):
+            return
+        refused = self._may_publish(message.topic)
+        if refused is None:
+            if len(self._stream.known) >= _KNOWN:
+                self._stream.known.clear()
+            self._stream.known[message.topic.encode()] = message.topic
+            batch.messages.append(message)
+        else:
+            reason, why = refused
+            events.append(Declined(message.topic, why))
+            if self.five:
+                kind = Kind.PUBREC if message.qos == 2 else Kind.PUBACK
+                ack = encode.encode(Ack(kind, packet.id, reason), V5)
+        if message.qos:
+            batch.acks.append(ack)
+            if self._repeats is not None:
+                self._repeats.add(ack)
+            if message.qos == 2 and not (refused and self.five):
+                self._qos2[id] = False
+
+    def _repeated(self, packet: Delivery, ack: bytes, batch: Batch) -> bool:
+        """The client sends again what we have and haven't acknowledged yet; some do so on a timer (esp-mqtt)."""
+        if packet.message.qos == 2:
+            due = self._qos2.get(ack[2:4])
+            if due:
+                self.out.put(ack)
+            return due is not None
+        if not packet.dup:
+            return False
+        if self._repeats is None:
+            self._repeats = {one for earlier in (*self._unsettled, batch) for one in earlier.acks}
+        return ack in self._repeats
+
+    def _unwrap(self, message: Publish) -> None:
+        """Take from a message's properties what belongs to this hop: the topic alias [MQTT-3.3.2-12]."""
+        properties = message.properties or {}
+        if Property.subscription_identifier in properties:
+            raise violation("a subscription identifier from a client [MQTT-3.3.4-6]")
+        alias = properties.pop(Property.topic_alias, None)
+        if alias is None:
+            return
+        if not 0 < alias <= self.limits.aliases:
+            text = f"topic alias {alias}: 1 to {self.limits.aliases} are accepted [MQTT-3.3.2-8] [MQTT-3.3.2-9]"
+            raise ProtocolError(Reason.TOPIC_ALIAS_INVALID, text)
+        if message.topic:
+            self._aliases[alias] = message.topic
+        elif alias in self._aliases:
+            message.topic = self._aliases[alias]
+        else:
+            raise violation(f"topic alias {alias} stands for nothing yet [MQTT-3.3.2-7]")
+        message.properties = properties or None
+
+    def _check_flight(self, more: int) -> None:
+        most = self.limits.receive_maximum
+        if self.five and max(self._owed + more, len(self._qos2)) > most:
+            text = f"more than {most} messages in flight [MQTT-3.3.4-7]"
+            raise ProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
+
+    def _send(self, packet: Packet) -> None:
+        self.out.put(encode.encode(packet, self._stream.version))
