@@ -9,7 +9,9 @@ A driver is one file in ``drivers/`` (or an entry point in the group ``redcar.dr
               a whole payload that can't be read raises ``Undecodable``
     twin      (config, rng) -> what the device would put on the wire: (seconds to wait, item), for ever
 
-It imports ``gateway.driver``, ``gateway.event`` and ``gateway.errors``, and nothing else of Redcar.
+It imports ``gateway.driver``, ``gateway.event`` and ``gateway.errors``, and nothing else of Redcar; a driver may build on
+another one. Here are also found, for all drivers: ``named``, which knows what devices call metrics; ``number``, ``switch``,
+``presence`` and ``instant``, which read values as devices write them; ``slowly``, which moves the values of a twin.
 """
 
 import pkgutil
@@ -17,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
+from math import sin, tau
 from random import Random
 from types import ModuleType
 from typing import Annotated, Any
@@ -24,6 +27,14 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from gateway.event import Availability, Reading
+from gateway.naming import Named as Named
+from gateway.naming import named as named
+from gateway.naming import plain as plain
+from gateway.values import instant as instant
+from gateway.values import number as number
+from gateway.values import presence as presence
+from gateway.values import quantity as quantity
+from gateway.values import switch as switch
 
 
 class Message(Struct):
@@ -100,6 +111,15 @@ class Driver(Struct, frozen=True):
     twin: Twin
     summary: str
     """First line of the driver's docstring."""
+
+
+def slowly(rng: Random, around: float, swing: float, noise: float, every: float) -> Iterator[float]:
+    """A value as rooms and weather move it, for twins: a wave of 24 hours, a slow drift and noise; one per ``every`` seconds."""
+    phase, drift = rng.random(), 0.0
+    while True:
+        drift = 0.95 * drift + rng.gauss(0, noise)
+        yield around + swing * sin(tau * phase) + drift
+        phase += every / 86400
 
 
 def kinds() -> list[str]:
