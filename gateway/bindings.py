@@ -108,9 +108,9 @@ def _source(binding: Binding, found: Driver, document: Document, place: Place) -
     if not plain or not parts or any(sign in binding.source for sign in _NEVER):
         document.fault(place, f"{shown(binding.source)} can't be a source", 'write e.g. source = "cellar/{device}"')
         return
-    if found.input is bytearray and wanted:
-        problem = "a device on a stream doesn't say its name"
-        document.fault(place, problem, 'write it here, e.g. source = "cellar/dust"')
+    if found.input is bytearray and wanted and not getattr(binding, "device", None):
+        # a driver that can find names in a stream has a setting ``device`` that says where
+        document.fault(place, "a stream doesn't say whose it is", 'name the device, e.g. source = "cellar/dust"')
         return
     for pattern in binding.topics if found.input is Message else ["#"]:
         captured = patterns.captures(pattern)
@@ -118,7 +118,7 @@ def _source(binding: Binding, found: Driver, document: Document, place: Place) -
         for name in wanted:
             if name not in captured and not (name == "device" and in_payload):
                 use = " or ".join(f"{{{one}}}" for one in captured or ["device"])
-                what = f"{shown(pattern)} doesn't capture" if found.input is Message else f"{found.kind} doesn't know"
+                what = f"{shown(pattern)} doesn't capture" if found.input is Message else f"{found.kind} can't know"
                 document.fault(place, f"{what} {{{name}}}", f"use {use}")
                 return
 

@@ -30,6 +30,7 @@ _VALUE_TOKEN = re.compile(
 # What tomllib says -> what an operator can do. The first that is found counts.
 _SYNTAX = (
     ("Invalid value", "no value can be read here", 'text needs quotes ("fast"); numbers, true and false stand without'),
+    ("Invalid date", "there is no such date", "no setting is a date: put text in quotes"),
     ("Expected newline", "something follows the value", 'text needs quotes ("5m"), and each setting its own line'),
     ("Expected '='", "a name without a value", "write name = value"),
     ("Unterminated string", "a quoted text doesn't end", "add the closing quote"),

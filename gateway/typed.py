@@ -7,7 +7,7 @@ and the sentence that says what to write instead. ``Meta(extra={"unit": ...})`` 
     bytes     "512kB", "16MB", "2GB", "64MiB"; settings hold bytes
     path      relative to the folder of the file; settings hold it absolute
 
-How the fields go together is checked by the class itself: ``__post_init__`` raises ValueError("problem: cure").
+How the fields go together is checked by the class itself: ``__post_init__`` raises ValueError("field: problem: cure").
 """
 
 import datetime
@@ -67,8 +67,11 @@ def table(cls: type[S], given: Any, document: Document, place: Place) -> S | Non
     try:
         return cls(**values)
     except (ValueError, TypeError) as error:
-        problem, _, cure = str(error).partition(": ")
-        document.fault(place, problem, cure or "see its documentation")
+        said = str(error).split(": ", 2)
+        cure = said.pop() if len(said) > 1 else "see its documentation"
+        names = [name for name in said[0].split(", ") if name in hints]
+        about = next((name for name in names if name in given), None) if len(said) > 1 else None
+        document.fault((*place, about) if about else place, said[-1] if about else ": ".join(said), cure)
         return None
 
 
@@ -124,8 +127,10 @@ class _Setting:
         origin, inner = get_origin(plain), get_args(plain)
         if isinstance(plain, type) and issubclass(plain, Struct):
             return table(plain, given, self._document, place)
+        before = len(self._document.faults)
         if origin is list and isinstance(given, list):
-            return [self.read(inner[0], each, (*place, index)) for index, each in enumerate(given)]
+            items = [self.read(inner[0], each, (*place, index)) for index, each in enumerate(given)]
+            return items if len(self._document.faults) > before else self._checked(items, items, hint, place)
         if origin is dict and isinstance(given, dict):
             return {key: self.read(inner[1], each, (*place, key)) for key, each in given.items()}
         if origin is list and isinstance(given, dict) and isinstance(inner[0], type) and issubclass(inner[0], Struct):
@@ -133,38 +138,41 @@ class _Setting:
         if isinstance(given, str) and _USER_IN_URL.search(given):
             return self._fault(place, "a password doesn't belong in this file", "leave it out here; use password_file")
         if origin is Literal and given not in inner:
-            choices = [str(choice) for choice in inner]
-            return self._fault(
-                place, f"{shown(given)} isn't a choice here", _close(str(given), choices, _either(choices))
-            )
+            choices = " or ".join(msgspec.json.encode(choice).decode() for choice in inner)
+            cure = _close(str(given), map(str, inner), f"write {choices}")
+            return self._fault(place, f"{shown(given)} isn't a choice here", cure)
         if self._unit in _UNITS and _amount(given, self._unit) is None:
             return self._fault(place, f"{shown(given)} isn't {_WORDS[self._unit][0]}", self._cure())
+        value = _amount(given, self._unit) if self._unit in _UNITS else given
+        if self._unit == "path" and isinstance(given, str) and given:
+            value = self._document.resolve(given)
+        return self._checked(value, given, hint, place)
+
+    def _checked(self, value: Any, given: Any, hint: Any, place: Place) -> Any:
         try:
-            return msgspec.convert(self._converted(given), hint)
+            return msgspec.convert(value, hint)
         except msgspec.ValidationError as error:
             return self._fault(place, *self._in_words(str(error), given))
 
-    def _converted(self, given: Any) -> Any:
-        if self._unit == "path" and isinstance(given, str) and given:
-            return self._document.resolve(given)
-        return _amount(given, self._unit) if self._unit in _UNITS else given
-
     def _in_words(self, said: str, given: Any) -> tuple[str, str]:
         """Problem and cure, from what msgspec says."""
-        if wanted := re.match(r"Expected `(\w+)[^`]*`, got", said):
+        if wanted := re.match(r"Expected `([^`]+)`, got", said):
+            kinds = [kind for kind in wanted[1].split(" | ") if kind != "null"]
             cure = self._cure()
-            if wanted[1] == "str" and isinstance(given, int | float):
+            if kinds == ["str"] and isinstance(given, int | float):
                 cure = f'put it in quotes: "{shown(given)}"'
-            elif wanted[1] == "array" and isinstance(given, str):
+            elif kinds == ["array"] and isinstance(given, str):
                 cure = f'put it in brackets: ["{given}"]'
-            return f"{shown(given)} isn't {_WORDS.get(wanted[1], (wanted[1], ''))[0]}", cure
-        if bound := re.match(r"Expected `\w+` ([<>]=?) (\S+)", said):
+            return f"{shown(given)} isn't {' or '.join(_WORDS.get(kind, (kind,))[0] for kind in kinds)}", cure
+        if bound := re.match(r"Expected `\w+` ([<>]=?) (\S+?)(\.0)?$", said):
             size = "small" if bound[1].startswith(">") else "large"
-            limit = {">=": "at least ", "<=": "at most ", ">": "more than ", "<": "less than "}[bound[1]]
-            cure = self._cure() if self._unit in _UNITS else f"write {limit}{bound[2]}"
+            limit = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}[bound[1]]
+            cure = self._cure() if self._unit in _UNITS else f"write {limit} {bound[2]}"
             return f"{shown(given)} is too {size}", cure
-        if re.match(r"Expected `\w+` of length >= 1$", said):
-            return "it is empty", self._cure()
+        if length := re.match(r"Expected `\w+` of length ([<>]=) (\d+)", said):
+            if length[1] == "<=":
+                return f"it has more than {length[2]}", "write fewer"
+            return "it is empty" if length[2] == "1" else f"it has fewer than {length[2]}", self._cure()
         if "matching regex" in said:
             return f"{shown(given)} can't be used here", self._cure()
         return f"{shown(given)}: {said}", self._cure()
@@ -227,8 +235,11 @@ def _example(field: inspect.Field) -> str:
     while isinstance(kind, inspect.Metadata | inspect.UnionType):
         kind = kind.type if isinstance(kind, inspect.Metadata) else kind.types[0]
     name = type(kind).__name__.removesuffix("Type").lower()
-    name = unit if unit in _UNITS else {"list": "array", "dict": "object"}.get(name, name)
-    return f"{field.encode_name} = {_WORDS.get(name or '', _WORDS['str'])[1]}"
+    if unit in _UNITS:
+        written = _WORDS[unit][1]
+        return f"{field.encode_name} = {f'[{written}]' if name == 'list' else written}"
+    name = {"list": "array", "dict": "object"}.get(name, name)
+    return f"{field.encode_name} = {_WORDS.get(name, _WORDS['str'])[1]}"
 
 
 def _described(kind: inspect.Type) -> str:
@@ -236,7 +247,3 @@ def _described(kind: inspect.Type) -> str:
         said = (kind.extra_json_schema or {}).get("description")
         return f" ({said})" if said else _described(kind.type)
     return ""
-
-
-def _either(choices: list[str]) -> str:
-    return "write " + " or ".join(f'"{choice}"' for choice in choices)
