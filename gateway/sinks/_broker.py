@@ -65,9 +65,21 @@ def _password(file: str | None) -> str | None:
         raise SinkRefused(f"password_file: {error}: name a file that Redcar may read") from error
 
 
+class _Tidy(ssl.SSLSocket):
+    """paho leaves the socket of a failed handshake open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _trust(broker: Broker) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=broker.ca)
+        context.sslsocket_class = _Tidy
     except OSError as error:
         raise SinkRefused(f"ca: {broker.ca}: {error.strerror}: name a PEM file of certificates") from error
     if broker.certificate:
@@ -88,15 +100,17 @@ certificate_faults = {
 """OpenSSL's verify codes, as far as the cure isn't to set ``ca``."""
 
 
-def unreached(where: str, error: OSError) -> SinkUnavailable | SinkRefused:
+def unreached(broker: Broker, error: OSError) -> SinkUnavailable | SinkRefused:
     """Nobody there, or not whom we expected."""
+    where = broker.where
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code == not_yet_valid:
             return SinkUnavailable(f"{where}: its certificate isn't valid yet: is this machine's clock right?")
         untrusted = f"isn't to be trusted ({error.verify_message}): set ca to the file of the authority that signed it"
         return SinkRefused(f"{where}: its certificate {certificate_faults.get(error.verify_code, untrusted)}")
-    if isinstance(error, ssl.SSLError):
-        return SinkUnavailable(f"{where}: no TLS there ({error.reason}): is that its port for TLS?")
+    if isinstance(error, ssl.SSLError) or (broker.tls and isinstance(error, ConnectionResetError)):
+        reason = getattr(error, "reason", None) or error.strerror
+        return SinkUnavailable(f"{where}: it doesn't take up TLS ({reason}): is that its port for TLS?")
     if isinstance(error, ConnectionRefusedError):
         return SinkUnavailable(f"{where}: nobody listens there: is the broker running?")
     if isinstance(error, TimeoutError):

@@ -11,7 +11,7 @@ from gateway.forward import Batch, Identity, Outcome
 from gateway.sinks._paho import Packed
 
 overhead = 1_000
-"""Bytes to allow for the properties of a message."""
+"""Bytes of a message to allow for what isn't payload: header, topic, properties."""
 
 forbidden = {ord(sign): "_" for sign in "+#\0"}
 """Can't be in a topic one publishes to (MQTT 4.7.1)."""
@@ -78,12 +78,12 @@ def arrays(topics: Topics, identity: Identity, properties: Properties | None) ->
         topic = topics.of(batch.lane)
         parts: list[bytes] = []
         offsets: list[int] = []
-        size = 0
+        size = 2
         for event in batch.events:
             part = envelope.structured(event, identity, batch.lane)
             if parts and size + len(part) > limit:
                 yield Message(topic, envelope.join(parts), properties, offsets)
-                parts, offsets, size = [], [], 0
+                parts, offsets, size = [], [], 2
             parts.append(part)
             offsets.append(event.offset)
             size += len(part) + 1
@@ -96,9 +96,9 @@ def arrays(topics: Topics, identity: Identity, properties: Properties | None) ->
 def fitting(messages: Iterator[Message], largest: int, outcome: Outcome) -> Iterator[Message]:
     """Those that the receiver can take; the others are refused."""
     for message in messages:
-        if len(message.payload) + len(message.topic) + overhead > largest:
-            text = f"{len(message.payload):,} bytes are too many: the receiver takes messages of {largest:,} at most"
-        elif len(message.topic) > 16_000:  # of at most 4 bytes each: MQTT 1.5.4 allows 65,535 bytes
+        if len(message.payload) + overhead > largest:
+            text = f"{len(message.payload):,} bytes are too many for a message of {largest:,} (message_bytes, or the receiver)"
+        elif len(message.topic) > 16_000:  # of at most 4 bytes each; MQTT 1.5.4 allows 65,535
             text = "its topic is too long for MQTT"
         else:
             yield message

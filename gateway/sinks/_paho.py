@@ -7,6 +7,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -23,11 +24,13 @@ Answered = Callable[[int, str], None]
 
 
 class Packed(Properties):
-    """MQTT 5 properties of a PUBLISH that are encoded already: 5 µs for ten of them, where paho's own take 78 µs."""
+    """MQTT 5 properties of a PUBLISH that are encoded already: 8 µs for ten of them, where paho's own take 78 µs."""
 
     def __init__(self, content_type: str, user: dict[str, str]) -> None:
-        body = _property(b"\x03", content_type)
-        body += b"".join([_property(b"\x26", name) + _text(value) for name, value in user.items()])
+        body = b"\x03" + _text(content_type)
+        for name, value in user.items():
+            raw = value.encode() if "\0" not in value else value.replace("\0", "�").encode()
+            body += _user_property(name) + _length(len(raw)) + raw
         object.__setattr__(self, "wire", _varint(len(body)) + body)
 
     def pack(self) -> bytes:
@@ -36,13 +39,17 @@ class Packed(Properties):
         return wire
 
 
-def _property(number: bytes, value: str) -> bytes:
-    return number + _text(value)
+_length = struct.Struct("!H").pack
 
 
 def _text(value: str) -> bytes:
-    raw = value.replace("\0", "�").encode()  # MQTT 1.5.4-2: a NUL would end the connection
-    return struct.pack("!H", len(raw)) + raw
+    raw = value.encode()
+    return _length(len(raw)) + raw
+
+
+@lru_cache(64)
+def _user_property(name: str) -> bytes:
+    return b"\x26" + _text(name)
 
 
 def _varint(number: int) -> bytes:
@@ -146,19 +153,29 @@ class Connection:
         client = self._client
         connected = client.socket()
         assert isinstance(connected, socket.socket)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the end of a batch waits 40 ms
         client.on_socket_close = self._unwatch
-        client.on_socket_register_write = lambda _, __, sock: self._loop.add_writer(sock.fileno(), client.loop_write)
+        client.on_socket_register_write = lambda _, __, sock: self._loop.add_writer(
+            sock.fileno(), self._writable, connected
+        )
         client.on_socket_unregister_write = lambda _, __, sock: _ignore(self._loop.remove_writer(sock.fileno()))
         self._loop.add_reader(connected.fileno(), self._readable, connected)
         if client.want_write():
-            self._loop.add_writer(connected.fileno(), client.loop_write)
+            self._loop.add_writer(connected.fileno(), self._writable, connected)
         self._timer = self._loop.call_later(self._every, self._tick)
 
     def _readable(self, connected: socket.socket) -> None:
+        # a receiver with Nagle's algorithm on (mosquitto) holds back the last PUBACKs until ours is there: 40 ms a batch
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._client.loop_read()
         # TLS has decrypted more than paho took: the descriptor won't become readable for it
         while self.over is None and getattr(connected, "pending", int)():
             self._client.loop_read()
+
+    def _writable(self, connected: socket.socket) -> None:
+        self._readable(connected)  # first: what the receiver said before it hung up is lost once a write has failed
+        if self.over is None:
+            self._client.loop_write()
 
     def _unwatch(self, client: Client, userdata: Any, connected: Any) -> None:
         self._loop.remove_reader(connected.fileno())

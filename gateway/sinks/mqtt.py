@@ -21,7 +21,7 @@ from gateway.driver import Seconds
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.forward import Batch, Identity, Outcome
 from gateway.sinks._broker import Broker, client, unreached, unwelcome
-from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, structured
+from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, overhead, structured
 from gateway.sinks._paho import Connection, Packed
 
 
@@ -40,17 +40,13 @@ class Config(Broker, kw_only=True):
     ] = None
     window: Annotated[int, Meta(ge=1, le=10_000, description="most messages sent and not acknowledged yet")] = 100
     ack_timeout: Annotated[Seconds, Meta(description="a message unacknowledged for so long: connect anew")] = 60.0
-    message_bytes: Annotated[int, Meta(ge=1_000, description="a batch is cut so that no message is longer")] = 120_000
+    message_bytes: Annotated[
+        int, Meta(ge=1_000, description="longest message: a batch is cut to it, an event that is longer is refused")
+    ] = 1_000_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = ["gateway", "lane"] if self.per_message == "batch" else ["gateway", "lane", "source", "type"]
-        template = self.template
-        for _, name, _, _ in Formatter().parse(template):
-            if name is not None and name not in known:
-                raise ValueError(f"topic: {{{name}}} isn't known here: use " + ", ".join(f"{{{it}}}" for it in known))
-        if not template or any(sign in template for sign in "+#\0"):
-            raise ValueError("topic: it is to publish to: neither empty nor with + or #")
+        _check(self.template, ["gateway", "lane"] + ["source", "type"] * (self.per_message == "event"))
 
     @property
     def template(self) -> str:
@@ -59,8 +55,21 @@ class Config(Broker, kw_only=True):
         return usual if self.topic is None else self.topic
 
 
-refused = {0x87, 0x90, 0x95, 0x99}
-"""Codes of PUBACK that a repeat won't change: not authorized, topic name, packet too large, payload format."""
+def _check(template: str, known: list[str]) -> None:
+    """Raises ValueError if it can't become a topic."""
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError("topic: a { or } is alone: write e.g. redcar/{gateway}/{lane}") from error
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in known or form or conversion):
+            raise ValueError(f"topic: {{{name}}} isn't known here: use " + ", ".join(f"{{{it}}}" for it in known))
+    if not template or any(sign in template for sign in "+#\0"):
+        raise ValueError("topic: it is to publish to: neither empty nor with + or #")
+
+
+refused = {0x87, 0x90, 0x99}
+"""Codes of PUBACK that a repeat won't change: not authorized, topic name invalid, payload format invalid."""
 
 taken_over = 0x8E
 minute = 60.0
@@ -73,9 +82,16 @@ class Transfer(Struct, eq=False):
 
     messages: Iterator[Message]
     outcome: Outcome
+    owed: set[int]
     done: asyncio.Future[Outcome]
     unacknowledged: int = 0
     exhausted: bool = False
+
+    def settle(self) -> None:
+        """Say what became of it; whatever nobody took or refused is still owed."""
+        self.outcome.retry = sorted(self.owed - self.outcome.refused.keys())
+        if not self.done.done():
+            self.done.set_result(self.outcome)
 
 
 class Sink:
@@ -107,7 +123,7 @@ class Sink:
         try:
             answer = await connection.open(config.host, config.port, config.keepalive)
         except OSError as error:
-            raise unreached(config.where, error) from error
+            raise unreached(config, error) from error
         if answer.code:
             connection.close()
             raise unwelcome(config, self._client_id, answer.code, answer.text)
@@ -115,7 +131,7 @@ class Sink:
             connection.close()
             raise SinkRefused(f"{config.where}: it never acknowledges (QoS 0 only): choose another broker")
         self._window = min(config.window, answer.receive_maximum)
-        self._largest = answer.largest_packet
+        self._largest = min(config.message_bytes, answer.largest_packet)
         self._connection = connection
 
     async def send(self, batch: Batch) -> Outcome:
@@ -126,10 +142,10 @@ class Sink:
         if connection.over is not None:
             raise SinkUnavailable(self._explain(connection.code, connection.over))
         outcome = Outcome()
-        messages = self._compose(batch, min(self._config.message_bytes, self._largest // 2))
-        transfer = Transfer(
-            fitting(messages, self._largest, outcome), outcome, asyncio.get_running_loop().create_future()
-        )
+        messages = self._compose(batch, self._largest - overhead)
+        owed = {event.offset for event in batch.events}
+        done = asyncio.get_running_loop().create_future()
+        transfer = Transfer(fitting(messages, self._largest, outcome), outcome, owed, done)
         self._transfers.insert(0 if batch.lane == "live" else len(self._transfers), transfer)
         try:
             self._fill(connection)
@@ -155,15 +171,15 @@ class Sink:
                 answered = partial(self._answered, connection, transfer, message.offsets)
                 connection.publish(message.topic, message.payload, message.properties, answered)
                 transfer.unacknowledged += 1
-            if transfer.exhausted and not transfer.unacknowledged and not transfer.done.done():
-                transfer.done.set_result(transfer.outcome)
+            if transfer.exhausted and not transfer.unacknowledged:
+                transfer.settle()
 
     def _answered(self, connection: Connection, transfer: Transfer, offsets: list[int], code: int, text: str) -> None:
         transfer.unacknowledged -= 1
         if code in refused:
             transfer.outcome.refused.update(dict.fromkeys(offsets, f"{self._config.where}: {text}"))
-        elif code:
-            transfer.outcome.retry.extend(offsets)
+        elif not code:
+            transfer.owed.difference_update(offsets)
         self._fill(connection)
 
     def _ended(self, connection: Connection) -> None:
@@ -172,7 +188,9 @@ class Sink:
             self._lost.append((asyncio.get_running_loop().time(), connection.code))
         problem = self._explain(connection.code, connection.over or "")
         for transfer in self._transfers:
-            if not transfer.done.done():
+            if transfer.outcome.refused:  # some brokers refuse a message and hang up: keep what we learned from it
+                transfer.settle()
+            elif not transfer.done.done():
                 transfer.done.set_exception(SinkUnavailable(problem))
 
     def _recently(self, code: int) -> int:
@@ -186,6 +204,6 @@ class Sink:
             whose = f"another client connected as {self._client_id} and took our place"
             return f"{where}: {whose}: give one of the two another client_id"
         often = self._recently(0)
-        if often > tolerated and self._config.protocol == "3.1.1":
+        if often > tolerated:  # 3.1.1 has no words for it, and not every 5.0 broker uses them
             why += f", {often} times within a minute: does another client use the id {self._client_id}?"
         return f"{where}: {why}"

@@ -1,10 +1,10 @@
 """What sinks deliver to in tests: real receivers that can be killed and come back."""
 
 import asyncio
-import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +71,7 @@ class Broker:
         self._program = need("mosquitto", "mosquitto")
         self._file = folder / f"mosquitto-{self.port}.conf"
         own = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}", "max_queued_messages 0"]
+        own.append("user root")  # only counts if we are: it may read what only we may
         self._file.write_text("\n".join([*own, *lines, ""]))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -153,10 +154,12 @@ class Mqtt:
 
 def read(message: MQTTMessage) -> list[CloudEvent]:
     """As a receiver would: the content type says which mode it is (CloudEvents MQTT binding, 3)."""
+    payload = bytes(message.payload)
     content_type = getattr(message.properties, "ContentType", envelope.content_type)
     if content_type.startswith("application/cloudevents"):
-        return envelope.parse(message.payload)
-    named = dict(message.properties.UserProperty) | {"datacontenttype": content_type, "data": Raw(message.payload)}
+        return envelope.parse(payload)
+    attributes: dict[str, str] = dict(getattr(message.properties, "UserProperty", []))
+    named = attributes | {"datacontenttype": content_type, "data": Raw(payload)}
     return [msgspec.convert(named, CloudEvent, strict=False)]
 
 
@@ -192,15 +195,11 @@ def open_sink(kind: str, **settings: Any) -> Sink:
     return found.sink(config, plant)
 
 
-def all_receivers(folder: Path) -> Iterator[tuple[str, Callable[[], Receiver]]]:
+def all_receivers(folder: Path) -> dict[str, Callable[[], Receiver]]:
     """One per kind of sink and way to use it; the first word is the kind."""
-    for protocol in ("5.0", "3.1.1"):
-        for per_message in ("event", "batch"):
-            settings = {"protocol": protocol, "per_message": per_message}
-            yield f"mqtt {protocol} {per_message}", lambda settings=settings: Mqtt(folder, **settings)
-    yield "file", lambda: Folder(folder)
-
-
-def flat(one: CloudEvent) -> str:
-    """For messages of failed tests."""
-    return json.dumps(msgspec.to_builtins(one))
+    ways = [(protocol, per_message) for protocol in ("5.0", "3.1.1") for per_message in ("event", "batch")]
+    made: dict[str, Callable[[], Receiver]] = {
+        f"mqtt {protocol} {per_message}": partial(Mqtt, folder, protocol=protocol, per_message=per_message)
+        for protocol, per_message in ways
+    }
+    return made | {"file": partial(Folder, folder)}

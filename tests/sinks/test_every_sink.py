@@ -12,12 +12,12 @@ from gateway.event import Event
 from gateway.forward import Outcome, Sink
 from tests.sinks.receivers import Receiver, all_receivers, batch, facts, plant, until
 
-names = [name for name, _ in all_receivers(Path())]
+names = list(all_receivers(Path()))
 
 
 @pytest.fixture(params=names)
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
-    made: Receiver = dict(all_receivers(tmp_path))[request.param]()
+    made: Receiver = all_receivers(tmp_path)[request.param]()
     yield made
     made.kill()
 
