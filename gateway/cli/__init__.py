@@ -1,2 +1,60 @@
-def main() -> int:
-    return 0
+"""The command ``redcar``: one file per group of commands, found by its name.
+
+Exit codes: 0 done; 1 done, and the answer is no (a rule test failed, a count is wrong); 2 a command or a file is faulty,
+nothing was started; 3 it can't be done now (no log there, another redcar runs).
+"""
+
+import argparse
+import os
+import pkgutil
+import sys
+from importlib import import_module
+
+from gateway import __version__
+
+examples = """\
+examples:
+  redcar demo                          a simulated site, with an upstream that is cut off twice
+  redcar check redcar.toml rules/      every fault of every file, nothing is started
+  redcar run --config redcar.toml      the gateway
+  redcar tail -f                       what happens, as it happens
+  redcar events --source 'cellar/*' --since 1h --json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="redcar",
+        description="IoT edge gateway and MQTT event hub whose acknowledgement means: on disk.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"redcar {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for found in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        module = import_module(f"gateway.cli.{found.name}")
+        if hasattr(module, "register"):
+            module.register(commands)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; what is foreseen becomes one sentence on stderr."""
+    from gateway.errors import ConfigError, RedcarError
+
+    args = parser().parse_args(arguments)
+    try:
+        code: int = args.run(args)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except RedcarError as error:
+        print(f"redcar: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

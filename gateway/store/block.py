@@ -81,7 +81,7 @@ def decode(row: Row, first: int = 0, last: int | None = None) -> list[Event]:
     columns = _decode(row.data if row.codec == 0 else zlib.decompress(row.data))
     sources, types, lo, recorded = columns.sources, columns.types, row.lo, row.recorded
     start = max(0, first - lo)
-    stop = row.count if last is None else min(row.count, last - lo + 1)
+    stop = row.count if last is None else max(start, min(row.count, last - lo + 1))
     events = [
         Event(recorded + time, sources[source], types[type_], bytes(body), 0, 0, offset, recorded)
         for offset, (time, source, type_, body) in enumerate(

@@ -63,11 +63,13 @@ class Consumer:
         """Owe lo..hi (again) in a lane, without disturbing the others."""
         return self.log.append([], also=[self.insertion(lane, lo, hi)])
 
-    def advance(self, range: Range, through: int) -> None:
-        """Everything of the range up to ``through`` is done. On the disk with some later commit: a crash before it means
-        that the receiver sees some again, with the same identity."""
+    def advance(self, range: Range, through: int, *, state: bytes | None = None) -> None:
+        """Everything of the range up to ``through`` is done. On the disk with some later commit, state and position together:
+        a crash before it means that the reader sees some again, with the same identity."""
         range.lo = through + 1
         self.log.lazily(f"owed {range.id}", self._moved(range))
+        if state is not None:
+            self.log.lazily(f"state {self.name}", self._kept(state))
 
     def commit(
         self,
@@ -83,9 +85,13 @@ class Consumer:
         self.log.forget(f"owed {range.id}")
         statements = [self._moved(range), *also]
         if state is not None:
-            self.state = state
-            statements.append(("insert or replace into state (consumer, value) values (?, ?)", (self.name, state)))
+            self.log.forget(f"state {self.name}")
+            statements.append(self._kept(state))
         return self.log.append(list(events), also=statements)
+
+    def _kept(self, state: bytes) -> Statement:
+        self.state = state
+        return "insert or replace into state (consumer, value) values (?, ?)", (self.name, state)
 
     def insertion(self, lane: str, lo: int, hi: int | None) -> Statement:
         """Owe lo..hi in a lane; the statement must go into the next append."""

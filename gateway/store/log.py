@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +114,17 @@ class Log:
     ) -> "Log":
         """Open or make the log in that folder. Raises StoreLocked or StoreNewer."""
         os.umask(0o077)
-        lock = files.lock(folder)
-        try:
+        async with AsyncExitStack() as undo:
+            lock = files.lock(folder)
+            undo.callback(os.close, lock)
             db = await files.connect(folder / files.name)
+            undo.push_async_callback(db.close)
             epoch = await db.run(files.prepare)
             pages = await files.connect_to_read(folder / files.name)
-        except BaseException:
-            os.close(lock)
-            raise
+            undo.pop_all()
         self = cls(folder, clock, pace or Pace(), ring, queue, db, pages, lock)
         self.epoch = epoch
-        self.head = await db.run(_head)
+        self.head = await db.run(head_of)
         self._writer = asyncio.create_task(self._write(), name="log writer")
         return self
 
@@ -206,7 +207,7 @@ class Log:
 
     async def _commit(self) -> None:
         works, self._pending = self._pending, []
-        size, self._pending_bytes, self._pending_events = self._pending_bytes, 0, 0
+        self._pending_bytes = self._pending_events = 0
         lazy, self._lazy = self._lazy, {}
         self._waited_for = False
         self._urgent.clear()
@@ -233,7 +234,7 @@ class Log:
         if events:
             self._committed.set_result(None)
             self._committed = asyncio.get_running_loop().create_future()
-        if self.full and self._pending_bytes + size // 2 <= self._queue:
+        if self.full and self._pending_bytes <= self._queue // 2:
             self.full = False
             self.on_room()
 
@@ -324,7 +325,8 @@ def _query(db: sqlite3.Connection, sql: str, args: tuple[Any, ...]) -> list[Any]
     return db.execute(sql, args).fetchall()
 
 
-def _head(db: sqlite3.Connection) -> int:
+def head_of(db: sqlite3.Connection) -> int:
+    """Offset of the newest event on the disk; 0 in an empty log."""
     row = db.execute("select lo + count - 1 from block order by lo desc limit 1").fetchone()
     head: int = row[0] if row else 0
     return head

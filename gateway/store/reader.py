@@ -16,8 +16,8 @@ from gateway.store.log import Log, Statement
 page = 1_000
 """Events per wake-up at most: bounds memory and the time the loop is away from its sockets."""
 
-save_after = 20_000
-"""Events after which state and position are saved although nothing was emitted: bounds what a restart reads again."""
+save_every = 1.0
+"""Seconds between saving state and position although nothing was emitted: bounds what a restart reads again."""
 
 
 class Processor(Protocol):
@@ -41,37 +41,40 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
     processor.restore(consumer.state)
     range = consumer.owed("live")
     assert range is not None
-    position = saved = range.lo - 1
+    saved, saved_at = range.lo, -1e9
+    now = asyncio.get_running_loop().time
     try:
         while True:
-            if log.head <= position:
-                await _news_or_tick(log, position, processor.due())
-            events = await log.read(position + 1, limit=page)
-            if not events:
-                continue
-            emitted, rows = processor.handle(events)
-            position = events[-1].offset
-            if emitted or rows or position - saved >= save_after:
-                saved = position
-                stored = consumer.commit(range, position, events=emitted, also=rows, state=processor.snapshot())
-                assert stored is not None
-                await stored
+            if log.head < range.lo:
+                await _news_or_tick(log, range.lo - 1, processor.due(), save_every if saved < range.lo else None)
+            if log.head >= range.lo:
+                events = await log.read(range.lo, limit=page)
+                emitted, rows = processor.handle(events)
+                range.lo = events[-1].offset + 1 if events else log.head + 1
+                if emitted or rows:
+                    saved, saved_at = range.lo, now()
+                    stored = consumer.commit(range, range.lo - 1, events=emitted, also=rows, state=processor.snapshot())
+                    assert stored is not None
+                    await stored
+            if saved < range.lo and now() - saved_at >= save_every:
+                saved, saved_at = range.lo, now()
+                consumer.advance(range, range.lo - 1, state=processor.snapshot())
     except asyncio.CancelledError:
-        if position > saved:
-            consumer.commit(range, position, state=processor.snapshot())
+        if saved < range.lo:
+            consumer.advance(range, range.lo - 1, state=processor.snapshot())
         raise
 
 
-async def _news_or_tick(log: Log, position: int, due: int | None) -> None:
-    """Wait for the next event. Time enters a processor only as events: when its timer is due first, a tick is appended."""
-    if due is None:
-        await log.beyond(position)
-        return
-    seconds = max(0.0, (due - log.clock.now()) / SECOND)
+async def _news_or_tick(log: Log, position: int, due: int | None, at_most: float | None) -> None:
+    """Wait for the next event, ``at_most`` so long. Time enters a processor only as events: when its timer is due first,
+    a tick is appended."""
+    rest = None if due is None else max(0.0, (due - log.clock.now()) / SECOND)
+    ticks = rest is not None and (at_most is None or rest <= at_most)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(rest if ticks else at_most):
             await log.beyond(position)
     except TimeoutError:
-        ticked = log.append([event("tick", "gateway", {}, time=max(due, log.clock.now()))])
-        assert ticked is not None
-        await ticked
+        if ticks and due is not None:
+            ticked = log.append([event("tick", "gateway", {}, time=max(due, log.clock.now()))])
+            assert ticked is not None
+            await ticked
