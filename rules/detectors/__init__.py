@@ -1,1 +1,48 @@
-"""Anomaly detectors; the file name is the kind."""
+"""Anomaly detectors. A detector is one file here (or an entry point in the group ``redcar.detectors``); its file name is
+its kind, ``detector = "extremes"`` in a rule. It holds a class ``Detector`` without arguments, for one series of numbers:
+"""
+
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Protocol
+
+
+class Detector(Protocol):
+    """Score first, then learn: a value is judged by what came before it. Never raises; bounded memory; reads no clock."""
+
+    def score(self, time: int, value: float) -> float:
+        """How odd this value is: 0 (nothing to say) to 1. Times are in µs and mostly rise."""
+
+    def learn(self, time: int, value: float) -> None:
+        """Take the value into what is normal."""
+
+    def why(self) -> str:
+        """The latest score above 0 in words that go on from the name of the metric: ``12 is below ...``"""
+
+    def state(self) -> list[float]:
+        """All it knows, as numbers."""
+
+    def restore(self, state: Sequence[float]) -> None:
+        """Go on from there."""
+
+
+def kinds() -> list[str]:
+    """Every kind that a rule can name, in order."""
+    own = {found.name for found in pkgutil.iter_modules(__path__)}
+    return sorted(own | {point.name for point in entry_points(group="redcar.detectors")})
+
+
+@cache
+def load(kind: str) -> type[Detector]:
+    """The detector of that kind. Raises KeyError if there is none."""
+    if any(found.name == kind for found in pkgutil.iter_modules(__path__)):
+        found: type[Detector] = import_module(f"rules.detectors.{kind}").Detector
+        return found
+    for point in entry_points(group="redcar.detectors"):
+        if point.name == kind:
+            loaded: type[Detector] = point.load().Detector
+            return loaded
+    raise KeyError(kind)

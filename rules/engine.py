@@ -1,0 +1,327 @@
+"""Events in, alarms out: a pure function of the rules, the state and the log. It reads no clock.
+
+Time comes in three ways, none of them a clock's: a reading moves its own device's time; a tick, or the arrival of any
+event, says how late it is by the wall; ``due()`` says when a tick is wanted next. A timer is looked at as of the moment
+it was set for, whoever brought the news: the same log gives the same alarms however late its ticks came.
+
+    a reading ─► device.take ─► judge ─┐
+    the time  ─► fire        ─► judge ─┴─► advance ─► alarm.raised, alarm.cleared ─► rules that ask for this alarm
+"""
+
+from heapq import heappop, heappush
+
+from gateway.event import Event
+from rules import alarm, snapshot
+from rules.memory import remember
+from rules.rule import RuleSet
+from rules.state import FAR, Device, Instance, Shape, shapes_kept, usable
+
+sources_kept = 100_000
+"""Sources that no rule looks at, remembered as such; beyond it the memory starts afresh."""
+
+
+class Engine:
+    """The rules at work. Give ``handle`` everything in the log's order, from where ``restore``'s state was taken."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules.rules
+        self.alarms: dict[str, set[str]] = {rule.name: set() for rule in self.rules}
+        self.devices: dict[str, Device] = {}
+        self.instances: list[dict[str, Instance]] = [{} for _ in self.rules]
+        self.orphans: list[alarm.Orphan] = []
+        self.wall = 0
+        self._begun = False
+        self._unmatched: set[str] = set()
+        self._timers: list[tuple[int, int, str]] = []
+        self._soonest = FAR
+        self._cause = 0
+        self._made: list[Event] = []
+        ranks = {rule.name: rank for rank, rule in enumerate(self.rules)}
+        self._asking: list[list[int]] = [[] for _ in self.rules]
+        for rank, rule in enumerate(self.rules):
+            for asked in rule.asks:
+                self._asking[ranks[asked]].append(rank)
+
+    def restore(self, state: bytes | None) -> None:
+        """Go on from ``snapshot()``. State follows the name of the rule; alarms whose rule is gone are closed by the
+        next event."""
+        if state is not None:
+            snapshot.read(self, state)
+            self._plan_all()
+
+    def snapshot(self) -> bytes:
+        """Everything but the rules."""
+        return snapshot.write(self)
+
+    def due(self) -> int | None:
+        """Earliest wall time (µs) at which a timer may change something: a tick is wanted then."""
+        while self._timers:
+            wall, rank, key = self._timers[0]
+            instance = self.instances[rank][key]
+            if instance.queued == wall == instance.due() + instance.lag:
+                return wall
+            heappop(self._timers)
+            if instance.queued == wall:
+                instance.queued = None
+                self._plan(instance)
+        return None
+
+    def handle(self, events: list[Event]) -> list[Event]:
+        """Take the next events of the log; returns the alarms raised and cleared by them, to be appended."""
+        self._made = []
+        devices, unmatched = self.devices, self._unmatched
+        for event in events:
+            self._cause = event.offset
+            wall = event.recorded or event.time
+            if not self._begun:
+                self._begin(event, wall)
+            if event.type != "reading":
+                self._other(event, wall)
+                continue
+            if wall > self.wall:
+                self.wall = wall
+                if wall > self._soonest:
+                    self._fire(wall - 1)
+            if event.source in unmatched or event.quality >= 64:
+                continue
+            device = devices.get(event.source) or self.meet(event.source, event.time)
+            if device is not None:
+                self._reading(device, event)
+        return self._made
+
+    # ------------------------------------------------------------------ what comes in
+
+    def _begin(self, event: Event, wall: int) -> None:
+        """The first event since the start: know the devices that rules name, and close what no rule keeps open."""
+        self._begun = True
+        self.wall = self.wall or wall
+        for orphan in self.orphans:
+            self._made.append(alarm.closed(orphan, event.time, event.offset))
+        self.orphans = []
+        for rank, rule in enumerate(self.rules):
+            for key in [rule.name] if rule.sources else rule.named:
+                self.ensure(rank, key, wall)
+        self._plan_all()
+
+    def _other(self, event: Event, wall: int) -> None:
+        """Whatever isn't a reading."""
+        if event.type == "tick":
+            self.wall = max(self.wall, event.time)
+            self._fire(event.time)
+            return
+        if event.type == "gateway.started":
+            self._skip(self.wall, wall)
+        elif event.type == "gap":
+            begin, end = event.data.get("from"), event.data.get("to")
+            if isinstance(begin, int) and isinstance(end, int):
+                self._skip(begin, end)
+        elif event.type == "clock.stepped":
+            before, after = event.data.get("before"), event.data.get("after")
+            if isinstance(before, int) and isinstance(after, int):
+                self._shift(after - before)
+        self.wall = max(self.wall, wall)
+        self._fire(wall - 1)
+        if event.type == "device.offline" and event.source in self.devices:
+            device = self.devices[event.source]
+            self._catch_up(device, event.time - 1)
+            device.forget()
+            device.now = max(device.now, event.time)
+            for instance in sorted(device.instances, key=lambda one: one.rank):
+                self._judge(instance, device.now)
+
+    def _reading(self, device: Device, event: Event) -> None:
+        if event.time > device.wake:
+            self._catch_up(device, event.time - 1)
+        data = event.data
+        if "_quality" in data:
+            data = usable(data)
+        metrics = tuple(data)
+        shape = device.shapes.get(metrics) or self._shape(device, metrics)
+        if not device.take(data, shape, event):
+            return
+        now = device.now
+        for instance in shape.instances:
+            truth = instance.judge(instance.active, now)
+            if truth is not False or instance.since is not None:
+                self._advance(instance, truth, now)
+        for instance in shape.timed:
+            if instance.queued is None:
+                self._plan(instance)
+
+    def _skip(self, begin: int, end: int) -> None:
+        """The gateway was down: delays don't run through that, ages begin anew."""
+        if end > begin:
+            for device in self.devices.values():
+                device.skip(end)
+            for of_rule in self.instances:
+                for instance in of_rule.values():
+                    instance.skip(begin - instance.lag, end - instance.lag)
+
+    def _shift(self, by: int) -> None:
+        """The wall clock was set: all times move along, so that every delay and age goes on as if it hadn't been."""
+        self.wall += by
+        for device in self.devices.values():
+            device.shift(by)
+        for of_rule in self.instances:
+            for instance in of_rule.values():
+                instance.shift(by)
+        self._plan_all()
+
+    # ------------------------------------------------------------------ an alarm's life
+
+    def _judge(self, instance: Instance, now: int) -> None:
+        truth = instance.judge(instance.active, now)
+        if truth is not False or instance.since is not None:
+            self._advance(instance, truth, now)
+
+    def _advance(self, instance: Instance, truth: bool | None, now: int) -> None:
+        """What a condition makes of an alarm: nothing while it is unknown, and after its delay the other state."""
+        if len(instance.devices) > 1:
+            now = instance.now
+        if truth is None:
+            instance.hold(now)
+        elif not truth:
+            instance.rest()
+        elif not instance.elapsed(now):
+            self._plan(instance)
+        elif instance.active:
+            self._clear(instance, now)
+        elif instance.unless(now) is not True:
+            self._raise(instance, now)
+
+    def _raise(self, instance: Instance, now: int) -> None:
+        since = now if instance.since is None else instance.since
+        instance.rest()
+        instance.active, instance.raised = True, now
+        instance.occurrence = f"{instance.rule.name}/{instance.key}/{self._cause}"
+        self.alarms[instance.rule.name].add(instance.key)
+        self._made.append(alarm.raised(instance, since, self._cause))
+        self._tell(instance, now)
+
+    def _clear(self, instance: Instance, now: int) -> None:
+        instance.rest()
+        instance.active = False
+        self.alarms[instance.rule.name].discard(instance.key)
+        self._made.append(alarm.cleared(instance, now, self._cause))
+        self._tell(instance, now)
+
+    def _tell(self, changed: Instance, now: int) -> None:
+        """Ask anew the rules that ask for this alarm."""
+        self._plan(changed)
+        wall = now + changed.lag
+        for rank in self._asking[changed.rank]:
+            for _, instance in sorted(self.instances[rank].items()):
+                self._run(instance, max(instance.now, wall - instance.lag))
+
+    # ------------------------------------------------------------------ timers
+
+    def _run(self, instance: Instance, now: int) -> None:
+        instance.ran = now
+        self._judge(instance, now)
+
+    def _plan(self, instance: Instance) -> None:
+        """Look at it again when it is due. A later due time needs no new entry: the old one is corrected when it is up."""
+        due = instance.due()
+        if due == FAR:
+            return
+        for device in instance.devices:
+            device.wake = min(device.wake, due)
+        wall = due + instance.lag
+        if instance.queued is None or wall < instance.queued:
+            instance.queued = wall
+            heappush(self._timers, (wall, instance.rank, instance.key))
+            self._soonest = self._timers[0][0]
+
+    def _plan_all(self) -> None:
+        self._timers, self._soonest = [], FAR
+        for device in self.devices.values():
+            device.wake = FAR
+        for of_rule in self.instances:
+            for instance in of_rule.values():
+                instance.queued = None
+                self._plan(instance)
+
+    def _fire(self, wall: int) -> None:
+        """Look at everything that is due by now, in the order in which it was."""
+        while self._timers and self._timers[0][0] <= wall:
+            queued, rank, key = heappop(self._timers)
+            instance = self.instances[rank][key]
+            if instance.queued == queued:
+                instance.queued = None
+                due = instance.due()
+                if due + instance.lag <= wall:
+                    self._run(instance, due)
+                self._plan(instance)
+        self._soonest = self._timers[0][0] if self._timers else FAR
+
+    def _catch_up(self, device: Device, now: int) -> None:
+        """The same for one device, whose own time is ahead of what the wall clock told us."""
+        while device.instances:
+            due, _, instance = min(
+                ((one.due(), (one.rank, one.key), one) for one in device.instances), key=lambda it: it[:2]
+            )
+            device.wake = due
+            if due > now:
+                break
+            self._run(instance, due)
+            self._plan(instance)
+
+    # ------------------------------------------------------------------ who looks at what
+
+    def meet(self, source: str, time: int) -> Device | None:
+        """The device of that name; None if no rule looks at it."""
+        device = self.devices.get(source)
+        if device is None:
+            found = [(rank, 0) for rank, rule in enumerate(self.rules) if rule.matches(source)]
+            for rank, rule in enumerate(self.rules):
+                found += [(rank, place) for place, name in enumerate(rule.sources) if name == source]
+            if found:
+                device = self.devices[source] = Device(source, time, rules=sorted(found))
+            else:
+                if len(self._unmatched) >= sources_kept:
+                    self._unmatched.clear()
+                self._unmatched.add(source)
+        return device
+
+    def ensure(self, rank: int, key: str, time: int) -> Instance | None:
+        """The alarm of a rule for a device (or for itself, if it has ``with``); None if the rule doesn't look there."""
+        rule, known = self.rules[rank], self.instances[rank]
+        if key in known:
+            return known[key]
+        if rule.matches(key) or (rule.sources and key == rule.name):
+            devices = [found for source in rule.sources or (key,) if (found := self.meet(source, time))]
+            for place, spec in rule.memories:
+                devices[place].memories.setdefault(spec, remember(spec))
+            for place, metric, _ in rule.ages:
+                devices[place].seen.setdefault(metric, devices[place].now or devices[place].born)
+            instance = known[key] = Instance(rule, rank, key, devices, *rule.bind(devices, self.alarms))
+            for device in devices:
+                device.instances.append(instance)
+            return instance
+        return None
+
+    def _shape(self, device: Device, metrics: tuple[str, ...]) -> Shape:
+        """What a reading with these metrics concerns."""
+        needed: set[str] = set()
+        instances: list[Instance] = []
+        for rank, place in device.rules:
+            rule = self.rules[rank]
+            here = {metric for _, at, metric in rule.looks if at == place}
+            if not here.isdisjoint(metrics) or not rule.looks or any(age[:2] == (place, "") for age in rule.ages):
+                instance = self.ensure(rank, rule.name if rule.sources else device.source, device.born)
+                if instance and instance not in instances:
+                    instances.append(instance)
+                needed |= here
+        if len(device.shapes) >= shapes_kept:
+            device.shapes.clear()
+        memories = device.memories.items()
+        shape = device.shapes[metrics] = Shape(
+            [
+                (name, [memory for spec, memory in memories if spec.metric == name])
+                for name in metrics
+                if name in needed
+            ],
+            instances,
+            [instance for instance in instances if instance.rule.ages],
+        )
+        return shape
