@@ -1,0 +1,175 @@
+"""The gateway, put together: opened from the sea inwards (store, sinks, rules, hub, drivers), closed the other way round.
+
+The one place that knows everyone. A task that fails is supervised and fails alone.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from gateway import __version__, driver, sinks
+from gateway.clock import Clock
+from gateway.devices import Device, Devices
+from gateway.driver import Context
+from gateway.errors import LinkLost
+from gateway.event import SECOND, event
+from gateway.forward import Forwarder, Identity
+from gateway.hub.access import Access
+from gateway.hub.listener import Hub
+from gateway.hub.retained import Retained
+from gateway.ingest import Bound, Ingest
+from gateway.links import open_link
+from gateway.settings import Settings
+from gateway.store.consumers import Consumers
+from gateway.store.log import Log, Pace
+from gateway.store.reader import process
+from gateway.supervise import supervise
+from rules.engine import Engine
+from rules.load import load as load_rules
+
+log = logging.getLogger("redcar")
+
+longest_frame = 65_536
+"""Bytes of a stream that no decoder has taken: beyond it they are dropped, so that a mute decoder can't fill the memory."""
+
+
+class Gateway:
+    """A running gateway: its parts, for whoever shows or tests them."""
+
+    def __init__(self, settings: Settings, clock: Clock, log: Log, consumers: Consumers) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.log = log
+        self.consumers = consumers
+        self.forwarders: list[Forwarder] = []
+        self.devices: Devices
+        self.ingest: Ingest
+        self.hub: Hub
+        self.ports: list[int] = []
+        """Ports the hub listens on, in the order of the configuration."""
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: int | None = None) -> AsyncIterator[Gateway]:
+    """Open everything, give it, close it. Raises ConfigError, StoreLocked, StoreNewer before anything is accepted."""
+    rng = Random(seed)
+    rules = load_rules([Path(path) for path in settings.gateway.rules])
+    bound = [_bind(binding) for binding in settings.binding]
+    async with AsyncExitStack() as opened:
+        gateway = await _open_store(settings, clock or Clock(trust=settings.gateway.trust_clock))
+        opened.push_async_callback(_close_store, gateway)
+        tasks = await opened.enter_async_context(_Tasks(rng))
+
+        await _open_sinks(gateway, tasks)
+        if rules.rules:
+            consumer = await gateway.consumers.open("rules")
+            tasks.keep("rules", lambda: process(gateway.log, consumer, Engine(rules)))
+
+        gateway.devices = Devices([Device(*row) for row in await gateway.log.query(known_devices)])
+        retained = Retained()
+        retained.load(await gateway.log.query("select topic, payload, qos, properties from retained"))
+        gateway.ingest = Ingest(gateway.log, gateway.clock, gateway.devices, bound, retained.changes)
+        access = settings.access
+        users = Path(access.users) if access.users else None
+        gateway.hub = Hub(gateway.ingest, retained, Access(users, access.anonymous))
+        opened.push_async_callback(gateway.hub.close)
+        gateway.ports = [await gateway.hub.listen(listener.address, listener.port) for listener in settings.listener]
+
+        tasks.keep("watch", lambda: _watch(gateway))
+        for one in bound:
+            if one.binding.link != "hub:":
+                tasks.keep(one.binding.link, _reader(gateway, one, rng))
+        yield gateway
+
+
+known_devices = "select source, driver, adopted, 0, since from device"
+"""Nobody is online before it has spoken."""
+
+
+class _Tasks:
+    """The supervised tasks of a gateway; all are cancelled and awaited on the way out."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._running: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "_Tasks":
+        return self
+
+    def keep(self, name: str, start: Start) -> None:
+        """Keep this alive until the gateway closes."""
+        self._running.append(asyncio.create_task(supervise(name, start, rng=self._rng), name=name))
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+async def _open_store(settings: Settings, clock: Clock) -> Gateway:
+    wanted = settings.log
+    store = await Log.open(
+        Path(settings.gateway.data), clock, pace=Pace(wanted.pace, wanted.linger), ring=wanted.ring, queue=wanted.queue
+    )
+    gateway = Gateway(settings, clock, store, await Consumers.load(store))
+    started = {"version": __version__, "boot": clock.boot, "epoch": f"{store.epoch:x}"}
+    store.append([event("gateway.started", "gateway", started, time=clock.now())], wait=False)
+    return gateway
+
+
+async def _close_store(gateway: Gateway) -> None:
+    gateway.log.append([event("gateway.stopped", "gateway", {}, time=gateway.clock.now())], wait=False)
+    await gateway.log.close()
+
+
+async def _open_sinks(gateway: Gateway, tasks: _Tasks) -> None:
+    identity = Identity(gateway.settings.gateway.name, gateway.log.epoch)
+    for subscription in gateway.settings.subscription:
+        consumer = await gateway.consumers.open(subscription.name, start=subscription.start)
+        sink = sinks.load(subscription.sink).sink(subscription, identity)
+        forwarder = Forwarder(consumer, sink, subscription, gateway.clock)
+        gateway.forwarders.append(forwarder)
+        tasks.keep(subscription.name, forwarder.run)
+
+
+def _bind(binding: driver.Binding) -> Bound:
+    return Bound(binding, driver.load(binding.driver), Context(binding))
+
+
+def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
+    """A task that takes what one link delivers. A stream's bytes collect in a buffer that its decoder empties."""
+
+    async def read() -> None:
+        buffer = bytearray()
+        try:
+            async with open_link(bound.binding, bound.driver, rng=rng, base=Path()) as items:
+                async for item in items:
+                    if isinstance(item, bytes | bytearray):
+                        buffer += item
+                        gateway.ingest.take(bound, buffer)
+                        if len(buffer) > longest_frame:
+                            bound.context.drops["too_long"] += 1
+                            buffer.clear()
+                    else:
+                        gateway.ingest.take(bound, item)
+        except LinkLost as error:
+            gateway.ingest.gone(bound.binding.source, str(error))
+            raise
+
+    return read
+
+
+async def _watch(gateway: Gateway) -> None:
+    """Once a second: who has gone silent, has the clock been set."""
+    while True:
+        await asyncio.sleep(1.0)
+        gateway.ingest.watch()
+        step = gateway.clock.step()
+        if step:
+            by = (step.after - step.before) / SECOND
+            log.warning("the clock was set by %+.3f s", by)
+            data = {"before": step.before, "after": step.after, "seconds": by}
+            gateway.log.append([event("clock.stepped", "gateway", data, time=gateway.clock.now())], wait=False)

@@ -1,0 +1,62 @@
+"""``redcar run``: the gateway, in the foreground or as a service."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    run = commands.add_parser(
+        "run",
+        help="the gateway",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  redcar run --config redcar.toml\n  redcar run            ($REDCAR_CONFIG, redcar.toml or /etc/redcar/redcar.toml)\n",
+    )
+    run.add_argument("--config", metavar="FILE", help="redcar.toml")
+    run.add_argument("--verbose", action="store_true", help="say more about what normally goes without saying")
+    run.set_defaults(run=start)
+
+
+def start(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or Ctrl-C."""
+    import asyncio
+    import logging
+
+    from gateway import config
+
+    settings = config.load(config.find(args.config))
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        from asyncio import new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_run(settings))
+
+
+async def _run(settings: "Settings") -> int:
+    import asyncio
+    import logging
+    import signal
+
+    from gateway import __version__, notify
+    from gateway.app import open_gateway
+
+    log = logging.getLogger("redcar")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_gateway(settings) as gateway:
+        where = ", ".join(f"{one.address}:{port}" for one, port in zip(settings.listener, gateway.ports))
+        log.info("redcar %s: %s: MQTT on %s; %s events in %s", __version__, settings.gateway.name, where, gateway.log.head, gateway.log.path)
+        if not settings.access.users:
+            log.info("loopback only, because no users exist: redcar user add NAME, then access.users in the configuration")
+        notify.ready()
+        await notify.alive_until(stop)
+        notify.stopping()
+    return 0
