@@ -59,9 +59,11 @@ def settings(document: Document) -> Settings:
     if made.listener and made.access:
         _listeners(made.listener, made.access, document)
     if made.gateway:
-        _rules(made.gateway.rules, document)
+        _rules(document)
     if document.faults:
-        raise ConfigError(sorted(document.faults, key=lambda fault: (fault.file != str(document.file), fault.line)))
+        raise ConfigError(
+            sorted(document.faults, key=lambda fault: (fault.file != str(document.file), fault.file, fault.line))
+        )
     return made
 
 
@@ -95,27 +97,34 @@ def _subscription(given: dict[str, Any], document: Document, place: Place) -> Su
     if made.start not in ("now", "start"):
         choose(made.start, ["now", "start"], document, (*place, "start"), "where a subscription can begin")
     for name in _SECRETS:
-        if path := getattr(made, name, None):
-            _private(path, given[name], document, (*place, name))
+        if getattr(made, name, None):
+            _private(given[name], document, (*place, name))
     return made
 
 
-def _private(path: str, written: str, document: Document, place: Place) -> None:
+def _private(written: str, document: Document, place: Place) -> None:
     """Whether a file is there, and is nobody else's business."""
-    if path.startswith(_LENT):
+    path = document.file.parent / written
+    mode = _mode(path)
+    if written.startswith(_LENT):
         return
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError:
+    if not mode:
         document.fault(place, f"{shown(written)} can't be found", "make the file, or correct its name")
-        return
-    if mode & 0o007:
+    elif mode & 0o007:
         document.fault(place, f"everybody can read {shown(written)}", f"run chmod 600 {path}")
+
+
+def _mode(path: Path) -> int:
+    """Kind and permissions of a file; 0 if it can't be found, or not looked at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _listeners(listeners: list[Listener], access: Access, document: Document) -> None:
     """Whether the network is let in only where there are users."""
-    users = _users(access.users, document) if access.users else []
+    users = _users(document.data["access"]["users"], document) if access.users else []
     ports: list[tuple[Place, str]] = []
     for index, listener in enumerate(listeners):
         place = ("listener", index, "address")
@@ -140,35 +149,33 @@ def _is_loopback(address: str) -> bool:
     return bool((getattr(ip, "ipv4_mapped", None) or ip).is_loopback)
 
 
-def _users(path: str, document: Document) -> list[str] | None:
+def _users(written: str, document: Document) -> list[str] | None:
     """Names of the users; None if their file is faulty, which is noted."""
     from gateway.hub.access import list_users
 
-    if Path(path).exists():
-        _private(path, document.data["access"]["users"], document, ("access", "users"))
+    path = document.file.parent / written
+    if _mode(path):
+        _private(written, document, ("access", "users"))
     try:
-        return list_users(Path(path))
+        return list_users(path)
     except ConfigError as error:
         document.faults += error.faults
         return None
 
 
-def _rules(paths: list[str], document: Document) -> None:
+def _rules(document: Document) -> None:
     """Whether the rules are there and right. Their faults have their own files and lines."""
-    files: list[Path] = []
-    for index, path in enumerate(map(Path, paths)):
-        if path.is_dir():
-            files += sorted(path.glob("*.toml"))
-        elif path.is_file():
-            files.append(path)
+    there: list[Path] = []
+    for index, written in enumerate(document.data.get("gateway", {}).get("rules", [])):
+        if _mode(path := document.file.parent / written):
+            there.append(path)
         else:
-            written = shown(document.data["gateway"]["rules"][index])
-            document.fault(("gateway", "rules", index), f"{written} can't be found", "name a file or a folder")
-    if not files:
+            document.fault(("gateway", "rules", index), f"{shown(written)} can't be found", "name a file or a folder")
+    if not there:
         return
     from rules.load import load as load_rules
 
     try:
-        load_rules(files)
+        load_rules(there)
     except ConfigError as error:
         document.faults += error.faults

@@ -134,7 +134,7 @@ def _syntax(file: Path, text: str, said: str) -> ConfigError:
 
 
 def _sane(document: Document) -> None:
-    """No infinity, no NaN, no nesting that would exhaust whoever walks through it. Raises ConfigError."""
+    """No infinity, no NaN, no NUL, no nesting that would exhaust whoever walks through it. Raises ConfigError."""
     level: list[tuple[Place, Any]] = [((), document.data)]
     for _ in range(_DEEPEST):
         below: list[tuple[Place, Any]] = []
@@ -145,6 +145,8 @@ def _sane(document: Document) -> None:
                 below += [((*place, index), inner) for index, inner in enumerate(value)]
             elif isinstance(value, float) and not math.isfinite(value):
                 document.fault(place, f"{value} isn't a number one can work with", "write a finite number")
+            elif isinstance(value, str) and "\0" in value:
+                document.fault(place, "a NUL character stands in it", "delete it")
         level = below
     if level:
         document.fault(level[0][0][:3], f"is nested deeper than {_DEEPEST} levels", "make it flatter")
