@@ -76,6 +76,8 @@ def _link(binding: Binding, found: Driver, document: Document, place: Place) -> 
         document.fault(place, f"{found.kind} reads {reads}, which {scheme}: hasn't", f"write e.g. link = {example}")
     elif scheme in ("serial", "replay") and not path:
         document.fault(place, f"{scheme}: names no file", f'write e.g. link = "{scheme}:/path/to/it"')
+    elif scheme in ("serial", "replay") and "://" not in rest:
+        binding.link = f"{scheme}:{document.resolve(path)}{rest[len(path) :]}"
     elif scheme == "tcp" and not (path.rpartition(":")[0] and path.rpartition(":")[2].isdecimal()):
         document.fault(place, f"{shown(binding.link)} lacks host or port", 'write e.g. link = "tcp:192.168.1.20:2000"')
 

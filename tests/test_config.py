@@ -88,6 +88,19 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert getattr(made.subscription[0], "password_file") == str(tmp_path / "secret")  # noqa: B009  # a sink's own field
 
 
+def test_links_are_relative_to_the_file(tmp_path: Path) -> None:
+    links = ["replay:night.jsonl?speed=max", "serial:/dev/ttyUSB0", "serial:loop://"]
+    file = tmp_path / "redcar.toml"
+    file.write_text(
+        "".join(
+            f'[[binding]]\ndriver = "pms5003"\nlink = "{link}"\nsource = "{number}"\n'
+            for number, link in enumerate(links)
+        )
+    )
+    want = [f"replay:{tmp_path}/night.jsonl?speed=max", *links[1:]]
+    assert [binding.link for binding in config.load(file).binding] == want
+
+
 def test_users_open_the_network(tmp_path: Path) -> None:
     from gateway.hub.access import add_user
 
