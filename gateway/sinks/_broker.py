@@ -10,6 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.forward import Subscription
+from gateway.settings import FilePath
 
 
 class Broker(Subscription, kw_only=True):
@@ -20,11 +21,13 @@ class Broker(Subscription, kw_only=True):
     protocol: Annotated[Literal["5.0", "3.1.1"], Meta(description="MQTT version")] = "5.0"
     client_id: Annotated[str | None, Meta(description="left out: redcar- and the gateway's name")] = None
     username: Annotated[str | None, Meta(description="user known to the broker")] = None
-    password_file: Annotated[str | None, Meta(description="file with the password; read at each connect")] = None
+    password_file: Annotated[FilePath | None, Meta(description="file with the password; read at each connect")] = None
     tls: Annotated[bool, Meta(description="encrypt; the broker's certificate is always checked")] = False
-    ca: Annotated[str | None, Meta(description="file of the authority to trust instead of the system's")] = None
-    certificate: Annotated[str | None, Meta(description="file of our certificate, if the broker asks for one")] = None
-    key: Annotated[str | None, Meta(description="file of the key that belongs to certificate")] = None
+    ca: Annotated[FilePath | None, Meta(description="file of the authority to trust instead of the system's")] = None
+    certificate: Annotated[FilePath | None, Meta(description="file of our certificate, if the broker asks for one")] = (
+        None
+    )
+    key: Annotated[FilePath | None, Meta(description="file of the key that belongs to certificate")] = None
     keepalive: Annotated[int, Meta(ge=5, le=65535, description="seconds of silence after which to ping")] = 30
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from gateway import envelope
 from gateway.driver import Seconds
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.forward import Batch, Identity, Outcome
+from gateway.settings import Bytes
 from gateway.sinks._broker import Broker, client, unreached, unwelcome
 from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, overhead, structured
 from gateway.sinks._paho import Connection, Packed
@@ -41,11 +42,13 @@ class Config(Broker, kw_only=True):
     window: Annotated[int, Meta(ge=1, le=10_000, description="most messages sent and not acknowledged yet")] = 100
     ack_timeout: Annotated[Seconds, Meta(description="a message unacknowledged for so long: connect anew")] = 60.0
     message_bytes: Annotated[
-        int, Meta(ge=1_000, description="longest message: a batch is cut to it, an event that is longer is refused")
+        Bytes, Meta(description="longest message: a batch is cut to it, an event that is longer is refused")
     ] = 1_000_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.message_bytes < 2_000:
+            raise ValueError("message_bytes: no event fits into so little: write at least 2kB")
         _check(self.template, ["gateway", "lane"] + ["source", "type"] * (self.per_message == "event"))
 
     @property
