@@ -32,7 +32,8 @@ PUBACK = b"\x40\2"
 """Header of a PUBACK that says yes; the two bytes of the packet id follow."""
 PUBREC = b"\x50\2"
 
-_SHORT = Format(">BBH")
+_SHORT = Format(">BBH").pack  # header with one byte of length, and the length of the topic
+_LONG = Format(">BBBH").pack  # with two bytes
 
 
 def publish(
@@ -49,7 +50,9 @@ def publish(
     head = 0x30 | qos << 1 | retain
     size = 2 + len(topic) + len(middle) + len(message.payload)
     if size < 0x80:
-        return b"".join((_SHORT.pack(head, size, len(topic)), topic, middle, message.payload))
+        return _SHORT(head, size, len(topic)) + topic + middle + message.payload
+    if size < 0x4000:
+        return _LONG(head, size & 0x7F | 0x80, size >> 7, len(topic)) + topic + middle + message.payload
     return b"".join((wire.byte(head), wire.varint(size), TWO.pack(len(topic)), topic, middle, message.payload))
 
 

@@ -51,6 +51,7 @@ class Retained:
         self._bytes = 0
         self._underway: Counter[str] = Counter()  # topic -> changes given out and not settled
         self._surplus: set[str] = set()  # topics whose row has to go with the next transaction
+        self._leaving: set[str] = set()  # those given out, until it is clear that they are gone
 
     def __len__(self) -> int:
         return self._topics
@@ -68,6 +69,9 @@ class Retained:
         if not last and not self._surplus:
             return []
         surplus, self._surplus = self._surplus, set()
+        if len(self._leaving) > self._limits.retained:
+            self._leaving.clear()  # should that commit fail, load() cuts them off at the next start
+        self._leaving |= surplus
         statements: list[Statement] = [(_DROP, (topic,)) for topic in surplus if topic not in last]
         for topic, message in last.items():
             if topic in surplus or self._underway[topic] or not self._unchanged(message):
@@ -82,12 +86,14 @@ class Retained:
                 self._underway[topic] -= 1
             else:
                 del self._underway[topic]
-            if not stored:
-                continue
-            if message.payload:
+            if stored and message.payload:
                 self._put(Kept(message, self._due(message)))
-            else:
+            elif stored:
                 self._drop(topic)
+        if not stored:
+            self._surplus |= self._leaving
+        if not self._underway:
+            self._leaving.clear()
 
     def match(self, filter: str) -> list[Publish]:
         """The messages a new subscription gets, each with the expiry it has left."""
@@ -142,6 +148,7 @@ class Retained:
             return
         self._tree.put(message.topic, kept)
         self._surplus.discard(message.topic)
+        self._leaving.discard(message.topic)
         self._topics += 1
         self._bytes += size
 

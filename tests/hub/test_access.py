@@ -1,0 +1,176 @@
+"""Who gets in: the users file, the rule of loopback, and hashing beside the loop."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.hub import access
+from gateway.hub.access import Access, Refused, add_user, is_loopback, list_users, remove_user
+from gateway.hub.reasons import Reason
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cheap hashes: their cost is stored beside them."""
+    monkeypatch.setattr(access, "_N", 16)
+
+
+def test_users_come_and_go(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    assert list_users(path) == []
+    add_user(path, "kitchen", "secret")
+    add_user(path, "attic", "geheim")
+    assert list_users(path) == ["attic", "kitchen"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "secret" not in path.read_text()
+    assert remove_user(path, "kitchen")
+    assert not remove_user(path, "kitchen")
+    assert list_users(path) == ["attic"]
+    assert [one.name for one in tmp_path.iterdir()] == ["users"]
+
+
+@pytest.mark.parametrize("name", ["", "a+b", "#", "a/b", "a b", "a\n", "x" * 65])
+def test_names_that_cannot_be_used(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="use up to 64 characters other than"):
+        add_user(tmp_path / "users", name, "secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_faults_of_the_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("\nbob\nann scrypt 17 8 1 AAAA AAAA\neve scrypt 16777216 99 1 AAAA AAAA\n")
+    with pytest.raises(ConfigError) as caught:
+        list_users(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}:{line}: this isn't a user's line: remove it and use redcar user add NAME" for line in (2, 3, 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.5", False),
+        ("fe80::1%eth0", False),
+        ("gateway.lan", False),
+        ("", False),
+    ],
+)
+def test_what_is_loopback(address: str, want: bool) -> None:
+    assert is_loopback(address) is want
+
+
+def test_beyond_loopback_only_with_users(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    doors = Access(path)
+    doors.check_address("127.0.0.1")
+    with pytest.raises(ConfigError) as caught:
+        doors.check_address("0.0.0.0")
+    assert str(caught.value) == (
+        "redcar.toml: listener.address: 0.0.0.0 can be reached from other machines and there are no users: "
+        'add a user with "redcar user add NAME", or set address = "127.0.0.1"'
+    )
+    add_user(path, "kitchen", "secret")
+    doors.check_address("0.0.0.0")
+    doors.close()
+
+
+ADMIT = [
+    ("anonymous", True, None, None, "127.0.0.1", None),
+    ("anonymous from elsewhere", True, None, None, "10.0.0.9", Reason.NOT_AUTHORIZED),
+    ("anonymous where that is off", False, None, None, "127.0.0.1", Reason.NOT_AUTHORIZED),
+    ("right", False, "kitchen", b"secret", "10.0.0.9", "kitchen"),
+    ("wrong", True, "kitchen", b"Secret", "127.0.0.1", Reason.BAD_USER_OR_PASSWORD),
+    ("no password", True, "kitchen", None, "127.0.0.1", Reason.BAD_USER_OR_PASSWORD),
+    ("stranger", True, "bob", b"secret", "127.0.0.1", Reason.BAD_USER_OR_PASSWORD),
+]
+
+
+@pytest.mark.parametrize(("case", "anonymous", "name", "password", "address", "want"), ADMIT, ids=[r[0] for r in ADMIT])
+def test_admission(
+    tmp_path: Path,
+    case: str,
+    anonymous: bool,
+    name: str | None,
+    password: bytes | None,
+    address: str,
+    want: str | Reason | None,
+) -> None:
+    add_user(tmp_path / "users", "kitchen", "secret")
+
+    async def story() -> None:
+        doors = Access(tmp_path / "users", anonymous)
+        for _ in range(2):
+            if isinstance(want, Reason):
+                with pytest.raises(Refused) as caught:
+                    await doors.admit(name, password, address)
+                assert caught.value.reason == want
+                assert "redcar user add" in str(caught.value)
+            else:
+                assert await doors.admit(name, password, address) == want
+        doors.close()
+
+    asyncio.run(story())
+
+
+def test_a_right_password_is_hashed_once_also_by_a_hundred_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "users"
+    add_user(path, "kitchen", "secret")
+    calls = []
+    real = hashlib.scrypt
+    monkeypatch.setattr(hashlib, "scrypt", lambda *args, **named: calls.append(1) or real(*args, **named))
+
+    async def story() -> None:
+        doors = Access(path)
+        await asyncio.gather(*(doors.admit("kitchen", b"secret", "10.0.0.9") for _ in range(100)))
+        await doors.admit("kitchen", b"secret", "10.0.0.9")
+        assert len(calls) == 1
+        doors.close()
+
+    asyncio.run(story())
+
+
+def test_a_changed_file_counts_from_the_next_connect_on(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    add_user(path, "kitchen", "secret")
+
+    async def story() -> None:
+        doors = Access(path)
+        assert await doors.admit("kitchen", b"secret", "10.0.0.9") == "kitchen"
+        add_user(path, "kitchen", "changed")
+        with pytest.raises(Refused):
+            await doors.admit("kitchen", b"secret", "10.0.0.9")
+        assert await doors.admit("kitchen", b"changed", "10.0.0.9") == "kitchen"
+        path.write_text("nonsense\n")
+        with pytest.raises(Refused, match="this isn't a user's line"):
+            await doors.admit("kitchen", b"changed", "10.0.0.9")
+        doors.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("topic", "want"),
+    [
+        ("plant/a", None),
+        ("redcar", None),
+        ("redcar/state/x", Reason.NOT_AUTHORIZED),
+        ("$SYS/x", Reason.NOT_AUTHORIZED),
+        ("a\tb", Reason.TOPIC_NAME_INVALID),
+        ("/" * 20, Reason.TOPIC_NAME_INVALID),
+    ],
+)
+def test_where_clients_may_publish(topic: str, want: Reason | None) -> None:
+    refused = Access().may_publish(None, topic)
+    assert (refused[0] if refused else None) == want
