@@ -5,7 +5,7 @@
 
     temp, hum      -> temperature, humidity     a known name, short or with its unit: ``named`` says which metric it is
     bme.pressure   -> pressure.bme              a known name inside of something: the path is its channel
-    soil1          -> soil1                     any other number keeps its name
+    soil1, adc.ch1 -> soil1, adc_ch1            any other number keeps its name
     "48.2"         -> 48.2                      a number in quotes counts under a known name; elsewhere it may be an id
     true, "on"     -> True                      under a known name it is an error: true isn't 1 °C
     null, "nan"    -> nothing                   no value
@@ -226,13 +226,18 @@ def _place(path: str, places: Places, config: Any) -> Place:
 
 
 def _understood(path: str, config: Any) -> Place:
+    if path in config.device and path not in config.metrics:
+        return Place("")  # a name, not a measurement
     *above, leaf = path.split(".")
     count = []
     if leaf.isdecimal() and above:
         leaf, count = above.pop(), [leaf]
-    channel = [plain(key) for key in above if key.lower() not in wrappers] + count
+    channel = "_".join([plain(key) for key in above if key.lower() not in wrappers] + count)
     name = named(leaf)
-    metric = ".".join([name.metric, *channel] if name else [*channel, plain(leaf)])
+    if name:
+        metric = f"{name.metric}{'_' if '.' in name.metric else '.'}{channel}" if channel else name.metric
+    else:
+        metric = "_".join(filter(None, (channel, plain(leaf))))
     metric = config.metrics.get(path, metric)
     unit = config.units.get(path) or (name.unit if name else None)
     return Place(metric, unit, named(metric.partition(".")[0]) is not None, text=path in config.metrics)

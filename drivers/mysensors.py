@@ -4,17 +4,17 @@
     12;6;1;0;0;36.5        node 12, child 6, set (1), V_TEMP (0): 36.5 °C
     12;255;3;0;0;87        internal (3), I_BATTERY_LEVEL (0): the node's battery in %
 
-A child is a device of its own, "12/6"; the node's battery belongs to "12". V_TRIPPED is an alarm or a movement: ``tripped``.
-Other commands, log lines and switch states are no measurements.
+A child is a device of its own, "12/6", unless ``device`` says otherwise; the node's battery belongs to "12". V_TRIPPED is
+an alarm or a movement: ``tripped``. Other commands, log lines and switch states are no measurements.
 
 Source: MySensors Serial Protocol 2.x, "set, req" and "internal".
 """
 
 from collections.abc import Iterator
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from drivers.lines import split
 from gateway.driver import Binding, Context, quantity, slowly
@@ -27,6 +27,10 @@ class Config(Binding, kw_only=True):
     """A node doesn't say in which units it measures: metric is assumed, as MySensors' own sketches send."""
 
     baud: Annotated[int, Meta(gt=0)] = 115200
+    device: Annotated[
+        list[Literal["node", "child"]],
+        Meta(min_length=1, description='what is one device: ["node"] joins its children'),
+    ] = field(default_factory=lambda: ["node", "child"])
 
 
 SET, INTERNAL = "1", "3"
@@ -53,7 +57,8 @@ def decode(buffer: bytearray, context: Context) -> Iterator[Reading]:
         node, child, command, acknowledgement, kind, payload = parts
         source, metric = node, ""
         if command == SET and acknowledgement == "0":
-            source, metric = f"{node}/{child}", "tripped" if kind == TRIPPED else TYPES.get(kind, "")
+            source = "/".join({"node": node, "child": child}[part] for part in context.config.device)
+            metric = "tripped" if kind == TRIPPED else TYPES.get(kind, "")
         elif command == INTERNAL and kind == BATTERY_LEVEL:
             metric = "battery"
         if not metric:

@@ -73,7 +73,7 @@ def _frame(buffer: bytearray, context: Context) -> bytes | None:
 
 def twin(config: Config, rng: Random) -> Iterator[tuple[float, bytes]]:
     """A living room in which somebody fries something now and then."""
-    dust, temperature, humidity = slowly(rng, 8, 3, 0.2, 1), slowly(rng, 21, 1, 0.01, 1), slowly(rng, 45, 5, 0.05, 1)
+    dust, temperature, humidity = slowly(rng, 8, 3, 0.6, 1), slowly(rng, 21, 1, 0.01, 1), slowly(rng, 45, 5, 0.05, 1)
     smoke = 0.0
     while True:
         smoke = smoke * 0.997 + (120 if rng.random() < 1 / 7200 else 0)

@@ -8,17 +8,17 @@
     decimal      HUM %, WINDIR (0-15, steps of 22.5°), CO2 ppm, SOUND dB, CURRENT A, VOLT V, DIST cm
     words        BAT OK or LOW, SMOKEALERT and PIR ON or OFF
 
-A device is its protocol and ID, Oregon TempHygro/000E: an ID often changes with the battery. Switches and remote controls
-are no measurements.
+A device is its protocol and ID, Oregon TempHygro/000E, unless ``device`` says otherwise: an ID often changes with the
+battery. Switches and remote controls are no measurements.
 
 Source: RFLink Gateway Protocol Reference, "Data Fields"; humidity is decimal in release 30 and later.
 """
 
 from collections.abc import Iterator
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from drivers.lines import split
 from gateway.driver import Binding, Context, slowly
@@ -31,6 +31,10 @@ class Config(Binding, kw_only=True):
     """``names`` gives a device its name: "Oregon TempHygro/000E" = "garden/air"."""
 
     baud: Annotated[int, Meta(gt=0)] = 57600
+    device: Annotated[
+        list[Literal["protocol", "ID"]],
+        Meta(min_length=1, description='what names a device; ["protocol"] if you have one of a kind'),
+    ] = field(default_factory=lambda: ["protocol", "ID"])
 
 
 # field -> metric, base, factor as times/per, unit where it isn't the catalogue's
@@ -61,7 +65,9 @@ def decode(buffer: bytearray, context: Context) -> Iterator[Reading]:
         except ValueError:
             context.drops["not_a_number"] += 1
             continue
-        reading.source = f"{protocol}/{pairs.get('ID', '0')}"
+        reading.source = "/".join(
+            {"protocol": protocol, "ID": pairs.get("ID", "0")}[part] for part in context.config.device
+        )
         if reading.values:
             yield reading
 

@@ -6,7 +6,7 @@
     tele/<topic>/LWT     Online | Offline, retained
     stat/<topic>/STATUS8, STATUS10  {"StatusSNS": {...}}   as SENSOR, when asked for
 
-A block with a number behind its name is one of several: ``temperature.DS18B20-1``. Where two blocks measure the same, both
+A block with a number behind its name is one of several: ``temperature.DS18B20_1``. Where two blocks measure the same, both
 carry their names, and keep them. Bluetooth sensors (name-<end of address>) and Zigbee devices (ZbReceived) are sources
 of their own. "Time" is local and without a zone: the time of arrival is used. Users change FullTopic: set ``topics`` then.
 
@@ -68,6 +68,7 @@ _json = msgspec.json.Decoder(dict[str, Any]).decode
 _several = re.compile(r".*[-_]\d+").fullmatch
 _heard = re.compile(r".+-[0-9a-fA-F]{6}").fullmatch
 
+CHIP = "ESP32"  # measures itself, not the room: always named
 topics_kept = 1000  # topics whose shared metrics are remembered; beyond it the memory starts afresh
 
 
@@ -124,13 +125,13 @@ def _reading(
             if unit in UNITS:
                 unit = str(part.get(unit) or units.get(unit, ""))
             found[metric, block] = measured, "mm" if unit == "cm" and block.startswith("VL53") else unit
-    blocks = Counter(metric for metric, _ in found)
+    blocks = Counter(metric for metric, block in found if block != CHIP)
     shared |= {metric for metric in blocks if blocks[metric] > 1}
     values: dict[str, Value] = {}
     unlike: dict[str, str] = {}
     for (metric, block), (value, unit) in found.items():
-        if block and (metric in shared or _several(block) or block == "ESP32"):  # the chip isn't the room
-            metric += "." + re.sub(r"\W", "_", block)
+        if block and (metric in shared or _several(block) or block == CHIP):
+            metric += ("_" if "." in metric else ".") + re.sub(r"[^A-Za-z0-9]+", "_", block)
         values[metric] = value
         if unit:
             unlike[metric] = unit

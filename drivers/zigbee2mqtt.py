@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import field
 
-from gateway.driver import Binding, Context, Message, instant, named, number, presence, slowly
+from gateway.driver import Binding, Context, Message, instant, named, number, plain, presence, slowly
 from gateway.errors import Undecodable
 from gateway.event import Availability, Reading
 
@@ -85,11 +85,12 @@ def _reading(name: str, data: dict[str, Any], context: Context) -> Reading:
             reading.values[YES_NO[key] or key] = value
         elif not isinstance(value, dict | list) and not (key == "illuminance" and "illuminance_lux" in data):
             _number(reading, key, value, described.get(key), context)
+    reading.units = reading.units or None
     return reading
 
 
 def _number(reading: Reading, key: str, value: object, unit: str | None, context: Context) -> None:
-    metric = _metric(key) or (key if unit else "")
+    metric = _metric(key) or (plain(key) if unit else "")
     try:
         measured = number(value, metric) if metric else None
     except Undecodable as problem:

@@ -8,6 +8,7 @@ Names that mean different things to different devices (``vcc``: V or mV; ``t``; 
 """
 
 import re
+import unicodedata
 from functools import lru_cache
 
 from msgspec import Struct
@@ -77,7 +78,9 @@ _ENDINGS = {symbol: symbol for symbol in SYMBOLS} | {
 
 def plain(key: str) -> str:
     """The key as one lower-case word that a rule can name: ``Soil Moisture-2`` is ``soil_moisture_2``."""
-    return re.sub(r"\W+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key)).strip("_").lower() or "value"
+    ascii = unicodedata.normalize("NFKD", key).encode("ascii", "ignore").decode()
+    word = re.sub(r"[^A-Za-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", ascii)).strip("_").lower()
+    return word if word[:1].isalpha() else f"value_{word}".rstrip("_")
 
 
 @lru_cache(4096)
