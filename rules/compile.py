@@ -18,6 +18,9 @@ No text of the user gets in but as a constant in quotes. For ``temperature > 80 
 
 so that one evaluation is one call. None is unknown, the third truth value: false and unknown is false, true or unknown
 is true, and whatever else unknown touches becomes unknown.
+
+Most readings change nothing. For them there is ``compile_glance``: the conditions of all rules that one device's reading
+concerns in one function, with every value looked up once. It names the alarms that need a closer look.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +49,11 @@ Unless = Callable[[int], bool | None]
 Bind = Callable[[Sequence[Any], Mapping[str, set[str]]], tuple[Judge, Unless]]
 """bind(devices, alarms): the functions of one rule for these devices. They keep no state."""
 
+Glance = Callable[[int], list[Any]]
+"""glance(now): the instances that a reading may have changed."""
+
+BindGlance = Callable[[Sequence[Any], Mapping[str, set[str]], Sequence[Any]], Glance]
+
 
 def compile_rule(when: Condition, clear: Condition, unless: Condition | None, on_unknown: str) -> Bind:
     """The function of a rule. ``on_unknown`` is hold, clear or alarm."""
@@ -57,11 +65,28 @@ def compile_rule(when: Condition, clear: Condition, unless: Condition | None, on
     writer.result(2, when.meaning, instead[0])
     writer.line(1, "def unless(now):")
     writer.result(2, unless.meaning if unless else Constant(0.0), None)
-    source = "\n".join(["def bind(devices, alarms):", *writer.bound.values(), *writer.lines, " return judge, unless"])
-    space: dict[str, Any] = {"__builtins__": {}, "abs": abs, "min": min, "max": max, "len": len, "rounded": rounded}
-    space.update(writer.constants)
-    exec(compile(source, "<rule>", "exec"), space)
-    bind: Bind = space["bind"]
+    head = ["def bind(devices, alarms):", *writer.bound.values()]
+    bind: Bind = writer.made("\n".join([*head, *writer.lines, " return judge, unless"]))
+    return bind
+
+
+def compile_glance(conditions: Sequence[tuple[Condition, str] | None]) -> BindGlance:
+    """One function for several rules of one device: condition and on_unknown of each; None is always worth a look."""
+    writer = _Writer(share=True)
+    for at, given in enumerate(conditions):
+        if given is None:
+            writer.line(2, f"found.append(it{at})")
+            continue
+        condition, on_unknown = given
+        writer.line(2, f"if it{at}.busy: found.append(it{at})")
+        writer.line(2, "else:")
+        name = writer.write(3, condition.meaning)
+        doubt = f"{name} is None or " if on_unknown == "alarm" else ""
+        writer.line(3, f"if {doubt}{name}: found.append(it{at})")
+    names = "".join(f"it{at}, " for at in range(len(conditions)))
+    head = ["def bind(devices, alarms, instances):", f" {names}= instances", *writer.bound.values()]
+    body = [" def glance(now):", "  found = []", *writer.shared, *writer.lines, "  return found", " return glance"]
+    bind: BindGlance = writer.made("\n".join([*head, *body]))
     return bind
 
 
@@ -71,9 +96,15 @@ def rounded(value: float, digits: int) -> float | None:
 
 
 class _Writer:
-    """Writes statements; every part of a tree leaves its value in a variable of its own."""
+    """Writes statements; every part of a tree leaves its value in a variable of its own.
 
-    def __init__(self) -> None:
+    share  look every value up once, at the top, for all trees written
+    """
+
+    def __init__(self, share: bool = False) -> None:
+        self.share = share
+        self.shared: list[str] = []
+        self.values: dict[tuple[str, str], str] = {}
         self.lines: list[str] = []
         self.bound: dict[str, str] = {}
         self.constants: dict[str, Any] = {}
@@ -90,6 +121,32 @@ class _Writer:
         """Look something up once, when the rule is bound to its devices."""
         self.bound.setdefault(name, f" {name} = {expression}")
         return name
+
+    def constant(self, value: Any) -> str:
+        """A name for something that has no literal."""
+        for name, known in self.constants.items():
+            if known == value:
+                return name
+        name = f"constant{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def made(self, source: str) -> Any:
+        """The function ``bind`` of a finished text. It can reach nothing but what is named here."""
+        space: dict[str, Any] = {"__builtins__": {}, "abs": abs, "min": min, "max": max, "len": len, "rounded": rounded}
+        space.update(self.constants)
+        exec(compile(source, "<rule>", "exec"), space)
+        return space["bind"]
+
+    def value(self, indent: int, ask: str, argument: str) -> str:
+        """Look up something that every tree sees the same."""
+        if not self.share:
+            return self.assign(indent, f"{ask}({argument})")
+        if (ask, argument) not in self.values:
+            self.variables += 1
+            self.values[ask, argument] = f"t{self.variables}"
+            self.shared.append(f"  t{self.variables} = {ask}({argument})")
+        return self.values[ask, argument]
 
     def assign(self, indent: int, expression: str) -> str:
         self.variables += 1
@@ -109,12 +166,11 @@ class _Writer:
             case Metric(place, name, text):
                 kind = "texts" if text else "numbers"
                 get = self.keep(f"{kind}{place}", f"devices[{place}].{kind}.get")
-                return self.assign(indent, f"{get}({name!r})")
+                return self.value(indent, get, repr(name))
             case Memory(place, spec, method, learn):
-                key = f"spec{len(self.constants)}"
-                self.constants[key] = spec
-                ask = self.keep(f"ask_{key}", f"devices[{place}].memories[{key}].{method}")
-                return self.assign(indent, f"{ask}(now, {learn})")
+                key = self.constant(spec)
+                ask = self.keep(f"{method}{place}_{key}", f"devices[{place}].memories[{key}].{method}")
+                return self.value(indent, ask, f"now, {learn}")
             case Age(place, metric, span):
                 seen = self.keep(f"seen{place}", f"devices[{place}].seen")
                 return self.assign(indent, f"now - {seen}[{metric!r}] >= {span}")

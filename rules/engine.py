@@ -12,9 +12,10 @@ from heapq import heappop, heappush
 
 from gateway.event import Event
 from rules import alarm, snapshot
+from rules.compile import BindGlance, compile_glance
 from rules.memory import remember
 from rules.rule import RuleSet
-from rules.state import FAR, Device, Instance, Shape, shapes_kept, usable
+from rules.state import FAR, Device, Instance, Shape, often, shapes_kept, usable
 
 sources_kept = 100_000
 """Sources that no rule looks at, remembered as such; beyond it the memory starts afresh."""
@@ -31,6 +32,7 @@ class Engine:
         self.orphans: list[alarm.Orphan] = []
         self.wall = 0
         self._begun = False
+        self._glances: dict[tuple[int, ...], BindGlance] = {}
         self._unmatched: set[str] = set()
         self._timers: list[tuple[int, int, str]] = []
         self._soonest = FAR
@@ -140,10 +142,8 @@ class Engine:
         if not device.take(data, shape, event):
             return
         now = device.now
-        for instance in shape.instances:
-            truth = instance.judge(instance.active, now)
-            if truth is not False or instance.since is not None:
-                self._advance(instance, truth, now)
+        for instance in shape.glance(now) if shape.glance else self._often(device, shape):
+            self._judge(instance, now)
         for instance in shape.timed:
             if instance.queued is None:
                 self._plan(instance)
@@ -191,16 +191,14 @@ class Engine:
 
     def _raise(self, instance: Instance, now: int) -> None:
         since = now if instance.since is None else instance.since
-        instance.rest()
-        instance.active, instance.raised = True, now
+        instance.turn(True, now)
         instance.occurrence = f"{instance.rule.name}/{instance.key}/{self._cause}"
         self.alarms[instance.rule.name].add(instance.key)
         self._made.append(alarm.raised(instance, since, self._cause))
         self._tell(instance, now)
 
     def _clear(self, instance: Instance, now: int) -> None:
-        instance.rest()
-        instance.active = False
+        instance.turn(False, now)
         self.alarms[instance.rule.name].discard(instance.key)
         self._made.append(alarm.cleared(instance, now, self._cause))
         self._tell(instance, now)
@@ -325,3 +323,16 @@ class Engine:
             [instance for instance in instances if instance.rule.ages],
         )
         return shape
+
+    def _often(self, device: Device, shape: Shape) -> list[Instance]:
+        """Ask everybody, until the shape has come often enough to be worth a function of its own."""
+        shape.came += 1
+        if shape.came > often:
+            ranks = tuple(instance.rank for instance in shape.instances)
+            if ranks not in self._glances:
+                rules = [self.rules[rank] for rank in ranks]
+                self._glances[ranks] = compile_glance(
+                    [None if it.sources else (it.when, it.on_unknown) for it in rules]
+                )
+            shape.glance = self._glances[ranks]([device], self.alarms, shape.instances)
+        return shape.instances

@@ -72,6 +72,7 @@ class Rule(Struct, frozen=True, eq=False):
     when: Condition
     clear: Condition
     unless: Condition | None
+    on_unknown: str
     severity: str
     text: tuple[str | Slot, ...]
     looks: tuple[tuple[str, int, str], ...]

@@ -99,6 +99,7 @@ def read(engine: Engine, state: bytes) -> None:
         if instance is not None:
             instance.active, instance.since, instance.mark, instance.left = one.active, one.since, one.mark, one.left
             instance.raised, instance.occurrence, instance.ran = one.raised, one.occurrence, one.ran
+            instance.busy = one.active or one.since is not None
             if one.active:
                 engine.alarms[one.rule].add(one.key)
         elif one.active:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from gateway.event import SECOND, Event, Quality
-from rules.compile import Judge, Unless
+from rules.compile import Glance, Judge, Unless
 from rules.meaning import Spec
 from rules.memory import Memory
 from rules.rule import Rule
@@ -19,6 +19,9 @@ FAR = 1 << 62
 
 live = 60 * SECOND
 """A device whose readings arrive within this time of being taken isn't behind."""
+
+often = 30
+"""Readings of one shape after which its rules are compiled into one function, which takes some milliseconds."""
 
 shapes_kept = 64
 """Different sets of metrics remembered per device; a device has a handful, a broken one any number."""
@@ -31,6 +34,7 @@ class Instance(Struct, eq=False):
     """One alarm of one rule: for a device, or for the rule itself if it has ``with``.
 
     active  the alarm stands
+    busy    it is active, or on its way there
     since   the condition (if active: what clears it) holds since then; None: it doesn't
     mark    its delay has been running since then; None: it isn't running, because something is unknown
     left    what was left of the delay at ``mark``
@@ -45,6 +49,7 @@ class Instance(Struct, eq=False):
     judge: Judge
     unless: Unless
     active: bool = False
+    busy: bool = False
     since: int | None = None
     mark: int | None = None
     left: int = 0
@@ -77,6 +82,14 @@ class Instance(Struct, eq=False):
     def rest(self) -> None:
         """The condition doesn't hold."""
         self.since = self.mark = None
+        self.busy = self.active
+
+    def turn(self, active: bool, now: int) -> None:
+        """The alarm is raised or cleared."""
+        self.active = active
+        self.rest()
+        if active:
+            self.raised = now
 
     def hold(self, now: int) -> None:
         """Nobody knows whether the condition holds: its delay stands still."""
@@ -88,6 +101,7 @@ class Instance(Struct, eq=False):
         """The condition holds: start the delay or go on with it. True once it is over."""
         if self.since is None:
             self.since = self.mark = now
+            self.busy = True
             self.left = (self.rule.clear if self.active else self.rule.when).delay
         elif self.mark is None:
             self.mark = now
@@ -109,11 +123,17 @@ class Instance(Struct, eq=False):
 
 
 class Shape(Struct):
-    """What a reading with certain metrics concerns: which values to take, and whom to ask then."""
+    """What a reading with certain metrics concerns: which values to take, and whom to ask then.
+
+    timed   those of the instances whose condition changes with time alone
+    glance  finds the instances worth asking; compiled once the shape has come ``often``
+    """
 
     metrics: list[tuple[str, list[Memory]]]
     instances: list[Instance]
     timed: list[Instance]
+    came: int = 0
+    glance: Glance | None = None
 
 
 class Device(Struct, eq=False):

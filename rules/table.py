@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gateway.errors import Fault
+from gateway.places import Document, Place
 from rules import detectors
 from rules.check import Checker, known_metric, nearest
 from rules.compile import compile_rule
 from rules.functions import TABLE as FUNCTIONS
-from rules.lines import Path, find
 from rules.meaning import Condition, Not
 from rules.rule import SEVERITIES, Rule, Slot, Trial
 from rules.template import template
@@ -49,24 +48,24 @@ T = TypeVar("T")
 
 
 class Table:
-    """A rule as the file has it. ``rule()`` checks it; what is wrong is in ``faults`` then."""
+    """A rule as the file has it. ``rule()`` checks it; what is wrong is in the document's faults then."""
 
-    def __init__(self, file: str, name: str, keys: dict[str, Any], lines: dict[Path, int]) -> None:
-        self.file = file
+    def __init__(self, document: Document, name: str) -> None:
+        self.document = document
         self.name = name
-        self.keys = keys
-        self.lines = lines
-        self.line = find(lines, ("rule", name))
-        self.faults: list[Fault] = []
-        self.asked: list[tuple[Path, str, int]] = []
-        self.enabled = keys.get("enabled") is not False
+        self.keys: dict[str, Any] = document.data["rule"][name]
+        self.asked: list[tuple[str, str, int]] = []
+        self.enabled = self.keys.get("enabled") is not False
+        self._right = True
 
-    def fault(self, place: Path, problem: str, cure: str) -> None:
+    @property
+    def line(self) -> int:
+        return self.document.line(("rule", self.name))
+
+    def fault(self, place: Place, problem: str, cure: str) -> None:
         """Note what is wrong at a key of this rule."""
-        path = ("rule", self.name, *place)
-        said = ".".join(map(str, path))
-        said = re.sub(r"\.test\.(\d+)", lambda match: f".test[{int(match[1]) + 1}]", said)
-        self.faults.append(Fault(self.file, find(self.lines, path), said, problem, cure))
+        self._right = False
+        self.document.fault(("rule", self.name, *place), problem, cure)
 
     def text(self, *place: str | int, default: str = "") -> str:
         """A key that has to be a text."""
@@ -78,7 +77,7 @@ class Table:
         self.fault(place, f"{_said(value)} isn't a text", f'write {place[-1]} = "..."')
         return default
 
-    def attempt(self, place: Path, make: Callable[[], T]) -> T | None:
+    def attempt(self, place: Place, make: Callable[[], T]) -> T | None:
         """Do it, or note why it can't be done."""
         try:
             return make()
@@ -104,19 +103,20 @@ class Table:
         text = self._text(checker)
         trials = self._trials(self.name if sources else None)
         runbook = self.text("runbook")
-        if self.faults or when is None or not self.enabled:
+        if not self._right or when is None or not self.enabled:
             return None
         clear = clear or Condition(Not(when.meaning), 0, when.text)
         names = {found: alias for alias, found in (inputs or {}).items()}
         return Rule(
             name=self.name,
-            file=self.file,
+            file=str(self.document.file),
             line=self.line,
             on=on,
             sources=sources,
             when=when,
             clear=clear,
             unless=unless,
+            on_unknown=on_unknown,
             severity=severity,
             text=text,
             runbook=runbook,
@@ -197,7 +197,7 @@ class Table:
             return None
         before = len(checker.asks)
         found = self.attempt((key,), lambda: checker.condition(self.text(key)))
-        self.asked += [((key,), asked, column) for asked, column in checker.asks[before:]]
+        self.asked += [(key, asked, column) for asked, column in checker.asks[before:]]
         return found
 
     def _text(self, checker: Checker) -> tuple[str | Slot, ...]:
@@ -227,7 +227,7 @@ class Table:
         if given is None or expect is None or until is None:
             return None
         last = max([until, *(line.time for line in given), *(one.time for one in expect)])
-        return Trial(name, find(self.lines, ("rule", self.name, "test", at)), given, expect, last)
+        return Trial(name, self.document.line(("rule", self.name, "test", at)), given, expect, last)
 
     def _hash(self) -> str:
         """Changes with anything that may change its alarms or their text."""
