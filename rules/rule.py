@@ -39,7 +39,7 @@ class Expected(Struct, frozen=True, order=True):
     state: str
 
     def __str__(self) -> str:
-        return f"{self.time / SECOND:g}s {self.key} {self.state}"
+        return f"{duration(self.time)} {self.key} {self.state}"
 
 
 class Trial(Struct, frozen=True):
@@ -106,6 +106,14 @@ class RuleSet(Struct, frozen=True):
             if rule.name in wanted:
                 wanted.update(rule.asks)
         return RuleSet(tuple(rule for rule in self.rules if rule.name in wanted))
+
+
+def duration(time: int) -> str:
+    """µs as a rule would write it: ``90m``."""
+    for letter, size in (("d", 86_400 * SECOND), ("h", 3_600 * SECOND), ("m", 60 * SECOND)):
+        if time and time % size == 0:
+            return f"{time // size}{letter}"
+    return f"{time / SECOND:g}s"
 
 
 def shown(value: Any, metric: str) -> str:
