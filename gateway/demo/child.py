@@ -1,0 +1,49 @@
+"""A process of the demo: lines go in, lines of JSON come out. It ends when its stdin does, so it never outlives us."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+
+
+class Child:
+    """Runs ``main()`` of a module of this package."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._asking = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, module: str, *args: str) -> "Child":
+        """Returns at once; its first words tell that it is ready."""
+        command = f"import sys; from gateway.demo.{module} import main; sys.exit(main())"
+        return cls(
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-W", "ignore", "-c", command, *args, stdin=PIPE, stdout=PIPE, limit=2**24
+            )
+        )
+
+    async def listen(self) -> bytes:
+        """The next line it says. Raises EOFError if it has died."""
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line:
+            raise EOFError(f"a process of the demo ended unasked, with code {await self._process.wait()}")
+        return line
+
+    async def ask(self, line: str) -> bytes:
+        """Say something, and what it answers."""
+        assert self._process.stdin
+        async with self._asking:
+            self._process.stdin.write(line.encode() + b"\n")
+            return await self.listen()
+
+    async def close(self) -> None:
+        """End it; five seconds are enough."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(5):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
