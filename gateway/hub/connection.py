@@ -112,15 +112,17 @@ class Connection(asyncio.Protocol):
         self._hub.later(self)
 
     def check(self, now: float) -> None:
-        """Called every second: is the client still there?"""
+        """Called every second: is the client still there? One that is to go and doesn't take its leave is cut off."""
         if now < self.session.deadline:
             return
         if self._transport.is_closing():
             self._transport.abort()
-        elif not self.session.accepted and not self.asking:
-            self.end(Reason.PROTOCOL_ERROR, "no whole CONNECT came in time: is it an MQTT client, and without TLS?")
-        elif self._reading:
+        elif not self._reading:
+            return  # we don't listen
+        elif self.session.accepted:
             self.end(Reason.KEEP_ALIVE_TIMEOUT, "silent for one and a half times its keep-alive [MQTT-3.1.2-22]")
+        else:
+            self.end(Reason.PROTOCOL_ERROR, "no whole CONNECT came in time: is it an MQTT client, and without TLS?")
 
     def abort(self) -> None:
         """Cut it off."""

@@ -94,7 +94,8 @@ class Session:
         """What these bytes mean. All PUBLISHes come first, as one Batch; the rest in order."""
         if self.over:
             return []
-        self.patience(now)
+        if self.accepted:
+            self.patience(now)
         batch = Batch()
         events: list[Event] = []
         try:
@@ -208,8 +209,7 @@ class Session:
 
     def patience(self, now: float) -> None:
         """Count the client's silence from now: it spoke, or we didn't listen."""
-        if self.accepted:
-            self.deadline = now + self._silence
+        self.deadline = now + (self._silence if self.accepted else self.limits.connect_within)
 
     def _other(self, packet: Packet, events: list[Event]) -> None:
         if isinstance(packet, Ping):

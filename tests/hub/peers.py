@@ -1,0 +1,134 @@
+"""A hub to test against, an inlet the test decides for, and a client that says exactly what it is told."""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from gateway.hub import encode
+from gateway.hub.access import Access
+from gateway.hub.inlet import Publish
+from gateway.hub.limits import Limits
+from gateway.hub.listener import Hub
+from gateway.hub.packets import V5, Connack, Connect, Filter, Packet, Suback, Subscribe
+from gateway.hub.reasons import ProtocolError
+from gateway.hub.retained import Retained
+from tests.hub.table import open_stream, parse
+
+PATIENCE = 10.0  # seconds until a condition that doesn't come true fails the test
+
+
+class Desk:
+    """An inlet. ``commit`` says what becomes of messages: "hold" until the test decides, "at once", or "nothing"."""
+
+    def __init__(self, commit: str = "at once") -> None:
+        self.full = False
+        self.on_room: Callable[[], None] = lambda: None
+        self.commit = commit
+        self.taken: list[list[Publish]] = []
+        self.held: deque[asyncio.Future[None]] = deque()
+
+    def publish(self, messages: list[Publish]) -> asyncio.Future[None] | None:
+        self.taken.append(messages)
+        if self.commit == "nothing":
+            return None
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        if self.commit == "hold":
+            self.held.append(future)
+        else:
+            loop.call_soon(future.set_result, None)
+        return future
+
+    @property
+    def messages(self) -> list[Publish]:
+        return [message for batch in self.taken for message in batch]
+
+
+_open: list["Peer"] = []
+
+
+class Peer:
+    """A client on a real socket; ``hub_at`` closes it at the end."""
+
+    def __init__(self, version: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.version = version
+        self.reader = reader
+        self.writer = writer
+        self._stream = open_stream(version)
+        self._got: deque[Packet | ProtocolError] = deque()
+        _open.append(self)
+
+    def send(self, *packets: Packet) -> None:
+        self.writer.write(b"".join(encode.encode(packet, self.version) for packet in packets))
+
+    async def got(self) -> Packet | ProtocolError | None:
+        """The next packet; None: the hub closed."""
+        while not self._got:
+            try:
+                data = await asyncio.wait_for(self.reader.read(65_536), PATIENCE)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._got.extend(parse(self._stream, data))
+        return self._got.popleft()
+
+    async def silent(self) -> bool:
+        """Nothing came, although the hub has handled all we sent: a ping overtakes nothing."""
+        self.writer.write(encode.PINGREQ)
+        return await self.got() == parse(open_stream(self.version), encode.PINGRESP)[0]
+
+    async def subscribe(self, *filters: str, qos: int = 1) -> None:
+        self.send(Subscribe(1, [Filter(one, qos) for one in filters]))
+        assert isinstance(await self.got(), Suback)
+
+    async def close(self) -> None:
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+async def knock(port: int, version: int = V5, narrow: bool = False) -> Peer:
+    """Open a connection and say nothing. ``narrow``: with the smallest buffer to receive into."""
+    end = socket.socket()
+    end.setblocking(False)
+    if narrow:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
+    return Peer(version, *await asyncio.open_connection(sock=end))
+
+
+async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = False, **connect: object) -> Peer:
+    """Connect and be let in."""
+    peer = await knock(port, version, narrow)
+    peer.send(Connect(id, version, **connect))  # type: ignore[arg-type]
+    answer = await peer.got()
+    assert isinstance(answer, Connack)
+    assert answer.reason == 0
+    return peer
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def hub_at(desk: Desk, limits: Limits | None = None, users: Path | None = None) -> AsyncIterator[tuple[Hub, int]]:
+    """A hub on a free port; at the end every slot must have been given back."""
+    limits = limits or Limits()
+    hub = Hub(desk, Retained(limits), Access(users, limits=limits), limits)
+    port = await hub.listen("127.0.0.1", 0)
+    try:
+        yield hub, port
+    finally:
+        await hub.close()
+        while _open:
+            await _open.pop().close()
+    status = hub.status()
+    assert (status.connections, status.clients, status.subscriptions) == (0, 0, 0)
