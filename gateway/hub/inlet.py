@@ -29,8 +29,9 @@ class Publish(Struct, gc=False):
 class Inlet(Protocol):
     """Takes what clients publish."""
 
-    full: bool
-    """So much is waiting for the disk that the hub stops reading sockets until ``on_room`` is called."""
+    @property
+    def full(self) -> bool:
+        """So much is waiting for the disk that the hub stops reading sockets until ``on_room`` is called."""
 
     on_room: Callable[[], None]
 

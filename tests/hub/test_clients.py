@@ -1,0 +1,271 @@
+"""Clients people use, against the hub: mosquitto's, paho, amqtt's and MQTT.js, at 3.1.1 and 5.0."""
+
+import asyncio
+import json
+import os
+import subprocess
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from gateway.hub.inlet import Publish
+from gateway.hub.packets import V5, V311
+from gateway.hub.properties import Property
+from tests.hub.peers import PATIENCE, Desk, hub_at, until
+from tests.parts import need
+
+both = pytest.mark.parametrize("version", [V311, V5])
+
+
+async def run(*command: str | Path) -> Process:
+    return await asyncio.create_subprocess_exec(*map(str, command), stdout=PIPE, stderr=PIPE)
+
+
+async def ended(process: Process, code: int = 0) -> tuple[str, str]:
+    """Output and errors of a program that has to end with that code."""
+    out, err = await asyncio.wait_for(process.communicate(), 3 * PATIENCE)
+    assert process.returncode == code, err.decode()
+    return out.decode(), err.decode()
+
+
+# mosquitto_pub and mosquitto_sub: what the documentation of devices shows first
+
+
+def _mosquitto(program: str, port: int, version: int, *more: str) -> tuple[str, ...]:
+    name = "mqttv5" if version == V5 else "mqttv311"
+    return (need(program, "mosquitto-clients"), "-h", "127.0.0.1", "-p", str(port), "-V", name, *more)
+
+
+@both
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_mosquitto_there_and_back(version: int, qos: int) -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with hub_at(desk) as (hub, port):
+            sub = await run(*_mosquitto("mosquitto_sub", port, version, "-t", "a/#", "-q", str(qos), "-C", "2", "-v"))
+            await until(lambda: hub.status().subscriptions)
+            for topic, text in (("a/b", "one"), ("b", "other"), ("a", "two")):
+                arguments = ("-t", topic, "-m", text, "-q", str(qos))
+                await ended(await run(*_mosquitto("mosquitto_pub", port, version, *arguments)))
+            assert await ended(sub) == ("a/b one\na two\n", "")
+            assert [one.qos for one in desk.messages] == [qos] * 3
+
+    asyncio.run(story())
+
+
+@both
+def test_mosquitto_pub_ends_only_after_the_commit(version: int) -> None:
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (_, port):
+            pub = await run(*_mosquitto("mosquitto_pub", port, version, "-t", "a", "-m", "x", "-q", "1"))
+            await until(lambda: desk.held)
+            probe = await run(*_mosquitto("mosquitto_pub", port, version, "-t", "b", "-m", "x", "-q", "0"))
+            await ended(probe)
+            assert pub.returncode is None
+            desk.held.popleft().set_result(None)
+            await ended(pub)
+
+    asyncio.run(story())
+
+
+@both
+def test_mosquitto_sub_gets_what_is_retained(version: int) -> None:
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, port):
+            retain = ("-t", "a/b", "-m", "kept", "-q", "1", "-r")
+            await ended(await run(*_mosquitto("mosquitto_pub", port, version, *retain)))
+            more = ("-t", "+/b", "-C", "1", "-F", "%t %p %r")
+            assert await ended(await run(*_mosquitto("mosquitto_sub", port, version, *more))) == ("a/b kept 1\n", "")
+            await ended(await run(*_mosquitto("mosquitto_pub", port, version, "-t", "a/b", "-n", "-r", "-q", "1")))
+            assert len(hub.retained) == 0
+
+    asyncio.run(story())
+
+
+def test_mosquitto_5_0_properties() -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with hub_at(desk) as (hub, port):
+            more = ("-t", "a", "-C", "1", "-F", "%p %C %R %P", "-D", "subscribe", "subscription-identifier", "7")
+            sub = await run(*_mosquitto("mosquitto_sub", port, V5, *more))
+            await until(lambda: hub.status().subscriptions)
+            own = ("user-property", "k", "v"), ("content-type", "text/plain"), ("response-topic", "r")
+            arguments = [word for one in own for word in ("-D", "publish", *one)]
+            await ended(await run(*_mosquitto("mosquitto_pub", port, V5, "-t", "a", "-m", "x", "-q", "1", *arguments)))
+            assert await ended(sub) == ("x text/plain r k:v\n", "")
+            assert desk.messages[0].properties == {
+                Property.user_property: [("k", "v")],
+                Property.content_type: "text/plain",
+                Property.response_topic: "r",
+            }
+
+    asyncio.run(story())
+
+
+def test_mosquitto_hears_why_it_may_not() -> None:
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            own = ("-t", "redcar/x", "-m", "x", "-q", "1")
+            _, said = await ended(await run(*_mosquitto("mosquitto_pub", port, V5, *own)))
+            assert "Not authorized" in said
+
+    asyncio.run(story())
+
+
+# paho: what Python programs use, and our own forwarder
+
+
+class Paho:
+    """A paho client whose callbacks fill lists."""
+
+    def __init__(self, version: int, id: str) -> None:
+        protocol = paho.MQTTv5 if version == V5 else paho.MQTTv311
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, id, protocol=protocol)
+        self.got: list[paho.MQTTMessage] = []
+        self.said: list[tuple[str, Any]] = []
+        self.client.on_message = lambda client, data, message: self.got.append(message)
+        self.client.on_connect = lambda client, data, flags, reason, properties: self.said.append(("connect", reason))
+        self.client.on_subscribe = lambda client, data, id, reasons, properties: self.said.append(("suback", reasons))
+        self.client.on_publish = lambda client, data, id, reason, properties: self.said.append(("puback", reason))
+        self.client.on_disconnect = lambda client, data, flags, reason, properties: self.said.append(("bye", reason))
+
+    async def enter(self, port: int) -> None:
+        self.client.connect_async("127.0.0.1", port)
+        self.client.loop_start()
+        await until(lambda: self.said)
+        assert self.said.pop() == ("connect", "Success")
+
+    async def leave(self) -> None:
+        self.client.disconnect()
+        await asyncio.to_thread(self.client.loop_stop)
+
+
+@both
+def test_paho(version: int) -> None:
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (_, port):
+            listener, device = Paho(version, "listener"), Paho(version, "device")
+            await listener.enter(port)
+            await device.enter(port)
+            listener.client.subscribe([("a/#", 1), ("b", 0)])
+            await until(lambda: listener.said)
+            for number in range(50):
+                device.client.publish(f"a/{number}", b"x" * number * 10, qos=number % 3)
+            await until(lambda: len(desk.messages) >= 20)
+            assert listener.got == [] or listener.got[0].qos == 0
+            assert device.said == [("puback", "Success")] * len(device.said)
+            desk.commit = "at once"
+            while desk.held:
+                desk.held.popleft().set_result(None)
+            await until(lambda: len(listener.got) == 50 and len(device.said) == 50)
+            for qos in (0, 1, 2):
+                numbers = [int(one.topic[2:]) for one in listener.got if int(one.topic[2:]) % 3 == qos]
+                assert numbers == list(range(qos, 50, 3)), "in the order published"
+            assert {one.qos for one in listener.got} == {0, 1}
+            await device.leave()
+            await listener.leave()
+
+    asyncio.run(story())
+
+
+def test_paho_5_0_hears_every_reason() -> None:
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, port):
+            device = Paho(V5, "device")
+            await device.enter(port)
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.UserProperty = [("a", "1"), ("a", "2")]
+            properties.CorrelationData = b"\0\1"
+            properties.MessageExpiryInterval = 60
+            device.client.subscribe("a")
+            await until(lambda: device.said)
+            device.said.clear()
+            device.client.publish("a", b"x", 1, properties=properties)
+            device.client.publish("$SYS/x", b"x", 1)
+            await until(lambda: len(device.said) == 2 and device.got)
+            assert device.said == [("puback", "Success"), ("puback", "Not authorized")]
+            found = device.got[0].properties
+            assert found is not None
+            assert (found.UserProperty, found.CorrelationData) == ([("a", "1"), ("a", "2")], b"\0\1")
+            device.said.clear()
+            await hub.close()
+            await until(lambda: device.said)
+            assert device.said[0] == ("bye", "Server shutting down")
+            await device.leave()
+
+    asyncio.run(story())
+
+
+# amqtt: another codec, 3.1.1 only
+
+
+def test_amqtt() -> None:
+    from amqtt.client import MQTTClient
+
+    async def story() -> None:
+        desk = Desk()
+        async with hub_at(desk) as (_, port):
+            client = MQTTClient(client_id="amqtt", config={"auto_reconnect": False})
+            await client.connect(f"mqtt://127.0.0.1:{port}")
+            assert await client.subscribe([("a/#", 1), ("b", 2)]) == [1, 1]
+            for qos in (0, 1, 2):
+                await client.publish(f"a/{qos}", b"x", qos=qos)
+                message = await client.deliver_message(timeout_duration=PATIENCE)
+                assert message is not None
+                assert (message.topic, bytes(message.data or b"")) == (f"a/{qos}", b"x")
+            await client.unsubscribe(["a/#"])
+            await client.disconnect()
+            assert [one.qos for one in desk.messages] == [0, 1, 2]
+
+    asyncio.run(story())
+
+
+# MQTT.js: MQTTX, MQTT Explorer, Node-RED, Zigbee2MQTT
+
+
+@pytest.fixture(scope="session")
+def mqttjs() -> Path:
+    """A folder with MQTT.js in it, installed once per machine."""
+    need("node", "nodejs")
+    npm = need("npm", "npm")
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redcar-tests" / "mqttjs-5"
+    if not (folder / "node_modules" / "mqtt" / "package.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "mqtt@5"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            text = f"MQTT.js can't be installed: {' '.join(command)}\n{done.stderr}"
+            if os.environ.get("CI"):
+                pytest.fail(text)
+            pytest.skip(text)
+    return folder
+
+
+@both
+def test_mqttjs(version: int, mqttjs: Path) -> None:
+    async def story() -> None:
+        desk = Desk()
+        async with hub_at(desk) as (_, port):
+            script = Path(__file__).with_name("mqttjs.cjs")
+            out, _ = await ended(await run(need("node", "nodejs"), script, mqttjs, str(port), str(version)))
+            told = json.loads(out)
+            mark = "v" if version == V5 else None
+            assert told["granted"] == [1]
+            assert told["got"] == [
+                ["js/kept", "old", 1, True, None],
+                ["js/0", "x" * 300, 0, False, mark],
+                ["js/1", "x" * 300, 1, False, mark],
+                ["js/2", "x" * 300, 1, False, mark],
+                ["js/unicode/°", "ä", 1, False, None],
+            ]
+            assert desk.messages[0] == Publish("js/kept", b"old", 1, True, None, desk.messages[0].client)
+
+    asyncio.run(story())
