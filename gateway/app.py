@@ -5,7 +5,7 @@ The one place that knows everyone. A task that fails is supervised and fails alo
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -16,13 +16,14 @@ from gateway.devices import Device, Devices
 from gateway.driver import Context
 from gateway.errors import LinkLost
 from gateway.event import SECOND, event
-from gateway.forward import Forwarder, Identity
+from gateway.forward import Forwarder
 from gateway.hub.access import Access
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.ingest import Bound, Ingest
 from gateway.links import open_link
 from gateway.settings import Settings
+from gateway.sink import Identity
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.reader import process
@@ -31,6 +32,9 @@ from rules.engine import Engine
 from rules.load import load as load_rules
 
 log = logging.getLogger("redcar")
+
+Start = Callable[[], Awaitable[None]]
+"""Starts one try of a task."""
 
 longest_frame = 65_536
 """Bytes of a stream that no decoder has taken: beyond it they are dropped, so that a mute decoder can't fill the memory."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from gateway import bindings, sinks
 from gateway.errors import ConfigError
-from gateway.forward import Subscription
 from gateway.places import Document, Place, read
 from gateway.settings import Access, Listener, Settings
+from gateway.sink import Subscription
 from gateway.typed import choose, shown, table, unknown
 
 _ALWAYS = ("gateway", "log", "access")  # whether they stand in the file or not

@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.event import SECOND, Event, Quality
-from gateway.forward import Identity
+from gateway.sink import Identity
 
 content_type = "application/cloudevents+json"
 batch_content_type = "application/cloudevents-batch+json"

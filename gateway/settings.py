@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from gateway.driver import Binding, Seconds
-from gateway.forward import Subscription
+from gateway.sink import Subscription
 
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
 """A size. Files write it as text with its unit, "16MB", "2GB"; settings hold bytes."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway import envelope
 from gateway.event import Event, Quality, event
-from gateway.forward import Identity
+from gateway.sink import Identity
 
 plant = Identity("plant-7", 0x1F3C0A9E5B7D2468)
 

@@ -30,7 +30,7 @@ def add_log(parser: argparse.ArgumentParser) -> None:
 
 def open_log(args: argparse.Namespace) -> "Connection":
     """The log, read-only; sets ``args.identity``. Raises NoLog with what to do."""
-    from gateway.forward import Identity
+    from gateway.sink import Identity
     from gateway.store import files
 
     folder, name = folder_of(args)

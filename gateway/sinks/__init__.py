@@ -1,7 +1,7 @@
 """Where a consumer delivers to. A sink is one file here, or an entry point in the group ``redcar.sinks``.
 
 Its file name is its kind; files that begin with an underscore are shared between sinks. What a sink is stands in
-``gateway/forward.py``.
+``gateway/sink.py``.
 """
 
 import pkgutil
@@ -12,7 +12,7 @@ from types import ModuleType
 
 from msgspec import Struct
 
-from gateway.forward import Identity, Sink, Subscription
+from gateway.sink import Identity, Sink, Subscription
 
 
 class Kind(Struct, frozen=True):

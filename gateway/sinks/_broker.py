@@ -9,8 +9,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.errors import SinkRefused, SinkUnavailable
-from gateway.forward import Subscription
 from gateway.settings import FilePath
+from gateway.sink import Subscription
 
 
 class Broker(Subscription, kw_only=True):

@@ -7,7 +7,7 @@ from paho.mqtt.properties import Properties
 
 from gateway import envelope
 from gateway.event import Event
-from gateway.forward import Batch, Identity, Outcome
+from gateway.sink import Batch, Identity, Outcome
 from gateway.sinks._paho import Packed
 
 overhead = 1_000

@@ -118,6 +118,7 @@ class Connection:
     def close(self) -> None:
         """Say goodbye, if the receiver still listens."""
         if self.over is None:
+            self._client.on_disconnect = None
             self._client.disconnect()
             self._client.loop_write()
         self.end("closed")

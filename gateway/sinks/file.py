@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from gateway import envelope
 from gateway.errors import SinkRefused, SinkUnavailable
-from gateway.forward import Batch, Identity, Outcome, Subscription
+from gateway.sink import Batch, Identity, Outcome, Subscription
 
 
 class Config(Subscription, kw_only=True):
@@ -44,18 +44,18 @@ class Sink:
         self._prefix = f"{quote(identity.gateway, safe='')}-{identity.epoch:016x}"
 
     async def connect(self) -> None:
-        """See ``gateway.forward.Sink``."""
+        """See ``gateway.sink.Sink``."""
         await asyncio.to_thread(self._try, self._clear_unfinished)
 
     async def send(self, batch: Batch) -> Outcome:
-        """See ``gateway.forward.Sink``."""
+        """See ``gateway.sink.Sink``."""
         lines = [envelope.structured(event, self._identity, batch.lane) for event in batch.events]
         name = f"{self._prefix}-{quote(batch.lane, safe='')}-{batch.lo:019d}-{batch.hi:019d}.jsonl"
         await asyncio.to_thread(self._try, self._write, name, b"\n".join([*lines, b""]))
         return Outcome()
 
     async def close(self) -> None:
-        """See ``gateway.forward.Sink``."""
+        """See ``gateway.sink.Sink``."""
 
     def _write(self, name: str, content: bytes) -> None:
         done = self._folder / name

@@ -19,8 +19,8 @@ from msgspec import Meta, Struct
 from gateway import envelope
 from gateway.driver import Seconds
 from gateway.errors import SinkRefused, SinkUnavailable
-from gateway.forward import Batch, Identity, Outcome
 from gateway.settings import Bytes
+from gateway.sink import Batch, Identity, Outcome
 from gateway.sinks._broker import Broker, client, unreached, unwelcome
 from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, overhead, structured
 from gateway.sinks._paho import Connection, Packed
@@ -116,7 +116,7 @@ class Sink:
             self._compose = (binary if config.protocol == "5.0" else structured)(topics, identity)
 
     async def connect(self) -> None:
-        """See ``gateway.forward.Sink``."""
+        """See ``gateway.sink.Sink``."""
         await self.close()
         config = self._config
         if self._recently(taken_over) > tolerated:
@@ -138,7 +138,7 @@ class Sink:
         self._connection = connection
 
     async def send(self, batch: Batch) -> Outcome:
-        """See ``gateway.forward.Sink``."""
+        """See ``gateway.sink.Sink``."""
         connection = self._connection
         if connection is None:
             raise SinkUnavailable(f"{self._config.where}: not connected")
@@ -157,7 +157,7 @@ class Sink:
             self._transfers.remove(transfer)
 
     async def close(self) -> None:
-        """See ``gateway.forward.Sink``."""
+        """See ``gateway.sink.Sink``."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

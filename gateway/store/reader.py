@@ -26,8 +26,8 @@ class Processor(Protocol):
     def restore(self, state: bytes | None) -> None:
         """Begin with this state; None: with none."""
 
-    def handle(self, events: list[Event]) -> tuple[list[Event], Sequence[Statement]]:
-        """Take a page; give new events and rows to write with them."""
+    def handle(self, events: list[Event]) -> Sequence[Event | Statement]:
+        """Take a page; give new events, and rows to write with them."""
 
     def snapshot(self) -> bytes:
         """The state, for restore()."""
@@ -49,9 +49,11 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
                 await _news_or_tick(log, range.lo - 1, processor.due(), save_every if saved < range.lo else None)
             if log.head >= range.lo:
                 events = await log.read(range.lo, limit=page)
-                emitted, rows = processor.handle(events)
+                made = processor.handle(events)
                 range.lo = events[-1].offset + 1 if events else log.head + 1
-                if emitted or rows:
+                if made:
+                    emitted = [one for one in made if isinstance(one, Event)]
+                    rows = [one for one in made if isinstance(one, tuple)]
                     saved, saved_at = range.lo, now()
                     stored = consumer.commit(range, range.lo - 1, events=emitted, also=rows, state=processor.snapshot())
                     assert stored is not None

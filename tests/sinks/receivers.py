@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from gateway import envelope, sinks
 from gateway.envelope import CloudEvent
 from gateway.event import Event, event
-from gateway.forward import Batch, Identity, Sink
+from gateway.sink import Batch, Identity, Sink
 from tests.parts import free_port, need
 
 plant = Identity("plant-7", 0x1F3C0A9E5B7D2468)

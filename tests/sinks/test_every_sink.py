@@ -9,7 +9,7 @@ import pytest
 from gateway import sinks
 from gateway.errors import SinkUnavailable
 from gateway.event import Event
-from gateway.forward import Outcome, Sink
+from gateway.sink import Outcome, Sink
 from tests.sinks.receivers import Receiver, all_receivers, batch, facts, plant, until
 
 names = list(all_receivers(Path()))

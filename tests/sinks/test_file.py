@@ -9,7 +9,7 @@ import pytest
 
 from gateway import envelope
 from gateway.errors import SinkRefused, SinkUnavailable
-from gateway.forward import Identity
+from gateway.sink import Identity
 from gateway.sinks.file import Config, Sink
 from tests.sinks.receivers import batch, plant
 

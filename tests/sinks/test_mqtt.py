@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.event import event
-from gateway.forward import Batch, Outcome
+from gateway.sink import Batch, Outcome
 from gateway.sinks import _paho, mqtt
 from tests.parts import free_port, need
 from tests.sinks.receivers import Broker, Subscriber, batch, open_sink, until

@@ -100,7 +100,7 @@ class Doubler:
     def restore(self, state: bytes | None) -> None:
         self.seen = int(state or b"0")
 
-    def handle(self, events: list[Event]) -> tuple[list[Event], list[tuple[str, tuple[object, ...]]]]:
+    def handle(self, events: list[Event]) -> list[Event]:
         emitted = []
         for one in events:
             if one.type == "reading":
@@ -110,7 +110,7 @@ class Doubler:
                         "doubled", one.source, {"n": one.data["n"], "seen": self.seen}, time=one.time, cause=one.offset
                     )
                 )
-        return emitted, []
+        return emitted
 
     def snapshot(self) -> bytes:
         return str(self.seen).encode()

@@ -1,0 +1,70 @@
+"""What a sink is: where a consumer delivers to.
+
+A sink is one file in ``gateway/sinks/`` (or an entry point in the group ``redcar.sinks``); its file name is its kind. It
+holds
+
+    Config    a subclass of ``Subscription``: the sink's own settings
+    Sink      Sink(config, identity): see the protocol below
+"""
+
+from typing import Annotated, Protocol
+
+from msgspec import Meta, Struct, field
+
+from gateway.event import Event
+
+
+class Subscription(Struct, kw_only=True):
+    """Select what, and send it where. Sinks subclass it as ``Config``."""
+
+    name: Annotated[str, Meta(description="names the consumer; its position in the log belongs to this name")]
+    sink: Annotated[str, Meta(description="kind of sink: mqtt, ...")]
+    types: Annotated[list[str], Meta(description="globs of event types")] = field(
+        default_factory=lambda: ["reading", "alarm.*", "device.*", "gap", "rejected", "gateway.*", "clock.*"]
+    )
+    sources: Annotated[list[str], Meta(description="globs of sources")] = field(default_factory=lambda: ["*"])
+    start: Annotated[str, Meta(description='where a new subscription begins: "now" or "start"')] = "start"
+    batch: Annotated[int, Meta(ge=1, le=10_000, description="most events handed to the sink at once")] = 200
+    backlog_rate: Annotated[int, Meta(ge=1, description="most events/s sent from the backlog beside live ones")] = (
+        20_000
+    )
+
+
+class Identity(Struct, frozen=True):
+    """(gateway, epoch, offset) names an event for ever; this is the part that stays."""
+
+    gateway: str
+    epoch: int
+
+
+class Batch(Struct):
+    """What a sink is handed: the selected events of the owed range lo..hi of one lane, in order."""
+
+    lane: str
+    lo: int
+    hi: int
+    events: list[Event]
+
+
+class Outcome(Struct):
+    """What became of a batch. Whatever is in neither list was accepted by the system of record.
+
+    refused  offset -> why it can never be accepted: it becomes a dead letter
+    retry    offsets that are still owed
+    """
+
+    refused: dict[int, str] = field(default_factory=dict)
+    retry: list[int] = field(default_factory=list)
+
+
+class Sink(Protocol):
+    """Delivers batches. Called by one task at a time, except that two lanes may be in ``send`` side by side."""
+
+    async def connect(self) -> None:
+        """Returns once batches can be sent. Raises SinkUnavailable (we try again) or SinkRefused (somebody must act)."""
+
+    async def send(self, batch: Batch) -> Outcome:
+        """Returns once the receiver has acknowledged. Raises SinkUnavailable if it isn't known what arrived."""
+
+    async def close(self) -> None:
+        """Let go of the connection. Never raises."""
