@@ -14,14 +14,14 @@ from gateway import __version__, driver, sinks
 from gateway.clock import Clock
 from gateway.devices import Device, Devices
 from gateway.driver import Context
-from gateway.errors import LinkLost
+from gateway.errors import DeviceSilent, LinkLost
 from gateway.event import SECOND, event
 from gateway.forward import Forwarder
 from gateway.hub.access import Access
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.ingest import Bound, Ingest
-from gateway.links import open_link
+from gateway.links import Links
 from gateway.settings import Settings
 from gateway.sink import Identity
 from gateway.store.consumers import Consumers
@@ -83,9 +83,10 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: 
         gateway.ports = [await gateway.hub.listen(listener.address, listener.port) for listener in settings.listener]
 
         tasks.keep("watch", lambda: _watch(gateway))
+        links = Links(Path(), rng)
         for one in bound:
             if one.binding.link != "hub:":
-                tasks.keep(one.binding.link, _reader(gateway, one, rng))
+                tasks.keep(one.binding.source, _reader(gateway, one, links))
         yield gateway
 
 
@@ -143,13 +144,13 @@ def _bind(binding: driver.Binding) -> Bound:
     return Bound(binding, driver.load(binding.driver), Context(binding))
 
 
-def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
+def _reader(gateway: Gateway, bound: Bound, links: Links) -> Start:
     """A task that takes what one link delivers. A stream's bytes collect in a buffer that its decoder empties."""
 
     async def read() -> None:
         buffer = bytearray()
         try:
-            async with open_link(bound.binding, bound.driver, rng=rng, base=Path()) as items:
+            async with links.open(bound.binding, bound.driver) as items:
                 async for item in items:
                     if isinstance(item, bytes | bytearray):
                         buffer += item
@@ -159,7 +160,7 @@ def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
                             buffer.clear()
                     else:
                         gateway.ingest.take(bound, item)
-        except LinkLost as error:
+        except (LinkLost, DeviceSilent) as error:
             gateway.ingest.gone(bound.binding.source, str(error))
             raise
 
