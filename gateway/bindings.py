@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway import driver, patterns
 from gateway.driver import Advert, Binding, Driver, Message
+from gateway.errors import DeviceRefused
 from gateway.places import Document, Place, spoken
 from gateway.typed import choose, shown, table
 
@@ -76,10 +77,23 @@ def _link(binding: Binding, found: Driver, document: Document, place: Place) -> 
         document.fault(place, f"{found.kind} reads {reads}, which {scheme}: hasn't", f"write e.g. link = {example}")
     elif scheme in ("serial", "replay") and not path:
         document.fault(place, f"{scheme}: names no file", f'write e.g. link = "{scheme}:/path/to/it"')
-    elif scheme in ("serial", "replay") and "://" not in rest:
-        binding.link = f"{scheme}:{document.resolve(path)}{rest[len(path) :]}"
     elif scheme == "tcp" and not (path.rpartition(":")[0] and path.rpartition(":")[2].isdecimal()):
         document.fault(place, f"{shown(binding.link)} lacks host or port", 'write e.g. link = "tcp:192.168.1.20:2000"')
+    else:
+        if scheme in ("serial", "replay") and "://" not in path:
+            binding.link = f"{scheme}:{document.resolve(path)}{rest[len(path) :]}"
+        if "?" in rest:
+            _options(binding.link, document, place)
+
+
+def _options(link: str, document: Document, place: Place) -> None:
+    from gateway.links import parse  # brings the radio's library along, which takes half a second on a Pi
+
+    try:
+        parse(link)
+    except DeviceRefused as error:
+        problem, _, cure = str(error).removeprefix(f"{link}: ").partition(": ")
+        document.fault(place, problem, cure)
 
 
 def _topics(binding: Binding, found: Driver, document: Document, place: Place) -> None:

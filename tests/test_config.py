@@ -3,7 +3,7 @@
 Each ``config/NAME.toml`` with a ``NAME.expected`` beside it has exactly these faults, word for word; one without has none.
 """
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,18 +17,17 @@ from gateway.driver import Binding, Seconds
 from gateway.errors import ConfigError
 from gateway.settings import Listener, Settings
 
-here = Path(__file__).parent / "config"
-cases = sorted(path.name for path in here.glob("*.toml"))
+cases = Path(__file__).parent / "config"
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(here)
-    (here / "everybody.secret").touch()
-    for open_to_all in ("everybody.secret", "broken_users"):
-        (here / open_to_all).chmod(0o644)
-    yield
-    (here / "everybody.secret").unlink()
+def _in_a_copy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cases in a folder of their own, with two files that anybody may read."""
+    folder = shutil.copytree(cases, tmp_path_factory.mktemp("config") / "cases")
+    (folder / "everybody.secret").touch()
+    for name in ("everybody.secret", "broken_users"):
+        (folder / name).chmod(0o644)
+    monkeypatch.chdir(folder)
 
 
 def faults(file: Path | str) -> list[str]:
@@ -39,7 +38,7 @@ def faults(file: Path | str) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("case", cases)
+@pytest.mark.parametrize("case", sorted(path.name for path in cases.glob("*.toml")))
 def test_every_fault_word_for_word(case: str) -> None:
     wanted = Path(case).with_suffix(".expected")
     text = wanted.read_text() if wanted.exists() else ""
@@ -54,7 +53,7 @@ def test_every_fault_word_for_word(case: str) -> None:
 def test_a_right_file_becomes_typed_settings() -> None:
     made = config.load("right.toml")
     assert made.gateway.name == "cold-store"
-    assert made.gateway.data == str(here / "log")
+    assert made.gateway.data == str(Path("log").absolute())
     assert made.gateway.trust_clock
     assert (made.log.pace, made.log.linger, made.log.queue, made.log.ring) == (0.05, 1.5, 8 * 2**20, 1000)
     assert [(one.address, one.port) for one in made.listener] == [("127.0.0.1", 1883), ("::1", 0)]
@@ -280,8 +279,8 @@ def test_settings_of_any_shape_are_checked(data: dict[str, Any], want: str) -> N
 
 def test_settings_of_any_shape_are_read() -> None:
     data = {"either": "x", "waits": ["5s", "1.5m"], "cure_file": "cure", "more": {"a": [1]}, "inner": {"port": 5}}
-    document = places.Document(here / "x.toml", data, {})
-    want = Odd(either="x", waits=[5, 90], cure_file=str(here / "cure"), more={"a": [1]}, inner=Listener(port=5))
+    document = places.Document(cases / "x.toml", data, {})
+    want = Odd(either="x", waits=[5, 90], cure_file=str(cases / "cure"), more={"a": [1]}, inner=Listener(port=5))
     assert typed.table(Odd, data, document, ()) == want
 
 
