@@ -46,7 +46,7 @@ class Checker:
     def find(self, name: Name) -> tuple[int, str]:
         """(place, metric) of a name, noted as looked at. Raises ClauseError if nothing is called so."""
         if self.inputs is None:
-            if name.name in functions.TABLE:
+            if name.name in functions.TABLE and name.name not in METRICS:
                 raise ClauseError(name.column, f"{name.name} is a function", f"write {name.name}(...)")
             known_metric(name.name, name.column)
             found = 0, name.name

@@ -22,7 +22,7 @@ longest_window = 366 * 86_400_000_000
 
 _NOT_YET = {
     "share": "use a rule with for",
-    "unchanged": "use delta(x, 1h) == 0, or spread(x, 1h) == 0",
+    "unchanged": "use spread(x, 1h) == 0",
     "expected": "use anomaly(x)",
     "hour": "write the rule for the whole day",
     "weekday": "write the rule for the whole week",

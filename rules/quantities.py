@@ -4,7 +4,8 @@ A temperature is a point on a scale: two of them have a difference (K), but no s
 A number without a unit takes the unit of what it meets.
 """
 
-from typing import Any
+from math import isfinite
+from operator import add, mul, sub, truediv
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -81,20 +82,20 @@ def combine(sign: str, left: Quantity, right: Quantity, said: str, column: int) 
     """Arithmetic on two numbers."""
     make = _sum if sign in "+-" else _product
     left, right, unit = make(sign, left, right, column)
-    if isinstance(left.meaning, Constant) and isinstance(right.meaning, Constant):
-        return Quantity(
-            Constant(_calculate(sign, left.meaning.value, right.meaning.value, column)), said, left.column, unit=unit
-        )
-    return Quantity(Arithmetic(sign, left.meaning, right.meaning), said, left.column, unit=unit)
+    meaning: Meaning = Arithmetic(sign, left.meaning, right.meaning)
+    match left.meaning, right.meaning:
+        case Constant(float(first)), Constant(float(second)):
+            meaning = Constant(_calculate(sign, first, second, column))
+    return Quantity(meaning, said, left.column, unit=unit)
 
 
-def _calculate(sign: str, left: Any, right: Any, column: int) -> float:
+def _calculate(sign: str, left: float, right: float, column: int) -> float:
     if sign == "/" and right == 0:
         raise ClauseError(column, "divides by zero", "write another number")
-    value: float = (
-        left + right if sign == "+" else left - right if sign == "-" else left * right if sign == "*" else left / right
-    )
-    return value
+    value = {"+": add, "-": sub, "*": mul, "/": truediv}[sign](left, right)
+    if not isfinite(value):
+        raise ClauseError(column, "the result is too large", "write a smaller number")
+    return float(value)
 
 
 _Sides = tuple[Quantity, Quantity, str | None]
@@ -102,8 +103,14 @@ _Sides = tuple[Quantity, Quantity, str | None]
 
 def _sum(sign: str, left: Quantity, right: Quantity, column: int) -> _Sides:
     if left.unit is None or right.unit is None:
-        unit = left.unit or right.unit
-        return left, right, difference_unit(unit) if unit and sign == "-" and right.point else unit
+        for item, other in ((left, right), (right, left)):
+            if item.point and other.literal:
+                units = item.unit, difference_unit(item.unit or "")
+                problem = f"{other.said} has no unit: it could be a value in {units[0]} or a difference in {units[1]}"
+                raise ClauseError(other.column, problem, f"write {other.said} {units[0]} or {other.said} {units[1]}")
+            if item.point:
+                return left, right, None
+        return left, right, left.unit or right.unit
     if left.point and right.point and dimension(left.unit) == dimension(right.unit):
         if sign == "+":
             problem = f"{left.said} and {right.said} are both {article(left.unit)}: they have no sum"

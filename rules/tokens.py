@@ -13,6 +13,9 @@ from gateway.errors import RedcarError
 longest = 4_000
 """Bytes of one clause; beyond it the clause is refused unread. The longest in our library has 60."""
 
+largest = 1e30
+"""Numbers beyond it are refused; conversion to any unit of the catalogue can't overflow then."""
+
 WORDS = frozenset(("and", "or", "not", "for", "then", "within", "no", "true", "false"))
 """Names that aren't metrics."""
 
@@ -76,8 +79,8 @@ def _next(clause: str, at: int) -> tuple[Token, int]:
         return Token("duration", match[0], column, microseconds), match.end()
     if match := _NUMBER.match(clause, at):
         value, end, unit = float(match[0]), match.end(), None
-        if abs(value) > 1e300:
-            raise ClauseError(column, f"{match[0]} is too large", "write a number below 1e300")
+        if value > largest:
+            raise ClauseError(column, f"{match[0]} is too large", "write a number up to 1e30")
         follows = _UNIT.match(clause, end)
         if follows and follows[0].strip() not in WORDS:
             unit, end = follows[0].strip(), follows.end()
