@@ -18,8 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, field
 
-from drivers.json import Metrics, Paths, Units, observe, times
-from gateway.driver import Binding, Context, named, quantity, slowly
+from gateway.driver import Binding, Context, Lines, Metrics, Paths, Units, Vocabulary, named, quantity, slowly, times
 from gateway.errors import Undecodable
 from gateway.event import Reading
 
@@ -55,35 +54,20 @@ _json = msgspec.json.Decoder(dict[str, Any]).decode
 
 def decode(buffer: bytearray, context: Context) -> Iterator[Reading]:
     """Takes whole lines out of the buffer."""
-    for line in split(buffer, context, context.config.delimiter.encode()):
+    if "lines" not in context.memory:
+        config = context.config
+        context.memory["lines"] = Lines(context.drops, config.delimiter.encode())
+        context.memory["vocabulary"] = Vocabulary(config.metrics, config.units, config.device, context.drops)
+    for line in context.memory["lines"].take(buffer):
         data = _object(line, context)
         try:
-            reading = observe(data, context) if data else None
+            reading = context.memory["vocabulary"].observe(data) if data else None
         except Undecodable:  # counted already
             continue
         if reading:
             yield reading
         elif data is not None:
             context.drops["nothing_known"] += 1
-
-
-def split(buffer: bytearray, context: Context, end: bytes = b"\n") -> Iterator[str]:
-    """Whole lines of text, taken out of the buffer; what isn't text or doesn't end is counted."""
-    *whole, rest = bytes(buffer).split(end)
-    if whole and context.memory.pop("endless", False):
-        del whole[0]
-    if len(rest) > longest and not context.memory.get("endless"):
-        context.memory["endless"] = True
-        context.drops["too_long"] += 1
-    buffer[:] = b"" if context.memory.get("endless") else rest
-    for line in whole:
-        try:
-            if len(line) > longest:
-                context.drops["too_long"] += 1
-            elif text := line.decode().strip("\0 \t\r\n"):
-                yield text
-        except UnicodeDecodeError:
-            context.drops["not_text"] += 1
 
 
 def _object(line: str, context: Context) -> dict[str, Any] | None:

@@ -16,8 +16,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from drivers.lines import split
-from gateway.driver import Binding, Context, quantity, slowly
+from gateway.driver import Binding, Context, Lines, quantity, slowly
 from gateway.event import Reading, Value
 
 INPUT = bytearray
@@ -49,7 +48,8 @@ UNITS = {"distance": "cm", "volume_flow_rate": "L/min"}
 
 def decode(buffer: bytearray, context: Context) -> Iterator[Reading]:
     """Takes whole lines out of the buffer."""
-    for line in split(buffer, context):
+    lines = context.memory.setdefault("lines", Lines(context.drops))
+    for line in lines.take(buffer):
         parts = line.split(";", 5)
         if len(parts) < 6 or not all(part.isdecimal() for part in parts[:5]):
             context.drops["unknown_format"] += 1

@@ -20,8 +20,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from drivers.lines import split
-from gateway.driver import Binding, Context, slowly
+from gateway.driver import Binding, Context, Lines, slowly
 from gateway.event import Reading
 
 INPUT = bytearray
@@ -53,7 +52,8 @@ WORDS = {"BAT": ("battery_low", "LOW", "OK"), "SMOKEALERT": ("smoke", "ON", "OFF
 
 def decode(buffer: bytearray, context: Context) -> Iterator[Reading]:
     """Takes whole lines out of the buffer. A line with a field that can't be read is damaged, and counted."""
-    for line in split(buffer, context):
+    lines = context.memory.setdefault("lines", Lines(context.drops))
+    for line in lines.take(buffer):
         code, _, rest = line.partition(";")
         protocol, *fields = rest.split(";")[1:] or [""]
         if code != "20" or not fields:

@@ -9,9 +9,9 @@ A driver is one file in ``drivers/`` (or an entry point in the group ``redcar.dr
               a whole payload that can't be read raises ``Undecodable``
     twin      (config, rng) -> what the device would put on the wire: (seconds to wait, item), for ever
 
-It imports ``gateway.driver``, ``gateway.event`` and ``gateway.errors``, and nothing else of Redcar; a driver may build on
-another one. Here are also found, for all drivers: ``named``, which knows what devices call metrics; ``number``, ``switch``,
-``presence`` and ``instant``, which read values as devices write them; ``slowly``, which moves the values of a twin.
+It imports ``gateway.driver``, ``gateway.event`` and ``gateway.errors``, and nothing else of Redcar. What drivers share is
+found here, too: ``named`` knows what devices call metrics; ``number``, ``switch``, ``presence`` and ``instant`` read values as
+devices write them; a ``Vocabulary`` makes readings of objects; ``Lines`` cuts a stream; ``slowly`` moves the values of a twin.
 """
 
 import pkgutil
@@ -27,7 +27,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from gateway.event import Availability, Reading
-from gateway.naming import Named as Named
+from gateway.framing import Lines as Lines
 from gateway.naming import named as named
 from gateway.naming import plain as plain
 from gateway.values import instant as instant
@@ -35,6 +35,11 @@ from gateway.values import number as number
 from gateway.values import presence as presence
 from gateway.values import quantity as quantity
 from gateway.values import switch as switch
+from gateway.vocabulary import Metrics as Metrics
+from gateway.vocabulary import Paths as Paths
+from gateway.vocabulary import Units as Units
+from gateway.vocabulary import Vocabulary as Vocabulary
+from gateway.vocabulary import times as times
 
 
 class Message(Struct):
