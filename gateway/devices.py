@@ -90,4 +90,4 @@ class Devices:
 
 
 def _allowed(source: str, allow: list[str]) -> bool:
-    return any(fnmatchcase(source, glob) for glob in allow)
+    return any(source == glob or fnmatchcase(source, glob) for glob in allow)

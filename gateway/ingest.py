@@ -36,6 +36,12 @@ class Bound(Struct):
     driver: Driver
     context: Context
 
+    @property
+    def accepted(self) -> list[str]:
+        """Globs of the sources that need no adoption: what is allowed, and what the operator has given a name."""
+        named = [] if "{" in self.binding.source else [self.binding.source]
+        return [*self.binding.allow, *self.binding.names.values(), *named]
+
 
 class Route(Struct):
     """Where an item leads: who decodes it, and which device it is about unless the payload says otherwise."""
@@ -177,7 +183,7 @@ class Ingest:
             source = route.source
             if found.source is not None:
                 source = _source(binding, route.captures, found.source)
-            device = self._devices.accept(source, binding.driver, [*binding.allow, *binding.names.values()], now)
+            device = self._devices.accept(source, binding.driver, route.bound.accepted, now)
             device.silent_after = binding.silent_after
             if found.source is None:
                 route.device = device

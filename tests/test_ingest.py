@@ -138,7 +138,7 @@ def test_names_rename_and_accept(tmp_path: Path) -> None:
 
 
 def test_a_stream_is_taken_in_pieces(tmp_path: Path) -> None:
-    bound = [bind("pms5003", link="serial:/dev/null", source="hall/dust", allow=["*"])]
+    bound = [bind("pms5003", link="serial:/dev/null", source="hall/dust")]
     frame = bytes.fromhex("424d001c00000008000800000008000800d20046002d001e00000000970002c5")
 
     async def story(ingest: Ingest) -> None:
