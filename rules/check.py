@@ -10,7 +10,7 @@ from rules import functions
 from rules.meaning import Age, Comparison, Condition, Constant, Logic, Meaning, Metric, Not, Spec
 from rules.parser import parse
 from rules.quantities import Quantity, combine, meet
-from rules.tokens import ClauseError
+from rules.tokens import WORDS, ClauseError
 from rules.tree import Call, Compare, Duration, Name, Node, Number, Sign, Text
 from rules.tree import Logic as LogicNode
 from rules.tree import Not as NotNode
@@ -46,8 +46,9 @@ class Checker:
     def find(self, name: Name) -> tuple[int, str]:
         """(place, metric) of a name, noted as looked at. Raises ClauseError if nothing is called so."""
         if self.inputs is None:
-            if name.name in functions.TABLE and name.name not in METRICS:
-                raise ClauseError(name.column, f"{name.name} is a function", f"write {name.name}(...)")
+            word = name.name.partition(".")[0]
+            if word in functions.TABLE and word not in METRICS:
+                raise ClauseError(name.column, f"{word} is a function", f"write {word}(...)")
             known_metric(name.name, name.column)
             found = 0, name.name
         elif name.name in self.inputs:
@@ -161,6 +162,8 @@ def _literal_unit(node: Number) -> str | None:
 def known_metric(metric: str, column: int) -> None:
     """Raises ClauseError if the catalogue has a metric of nearly that name. Others pass: devices may have their own."""
     word = metric.partition(".")[0]
+    if word.lower() in WORDS:
+        raise ClauseError(column, f"no metric is called {word}", f"did you mean {word.lower()}?")
     if word not in METRICS and not any(sign.isdigit() for sign in word):
         near = difflib.get_close_matches(word, METRICS, 1, 0.85)
         if near:
