@@ -38,7 +38,8 @@ def tick(second: float) -> Event:
 def line(alarm: Event) -> str:
     """``90s boiler-1 hot active``"""
     state = {"alarm.raised": "active", "alarm.cleared": "clear"}[alarm.type]
-    return f"{(alarm.time - begin) / SECOND:g}s {alarm.source} {alarm.data['alarm']} {state}"
+    second = (alarm.time - begin) / SECOND
+    return f"{int(second) if second == int(second) else second}s {alarm.source} {alarm.data['alarm']} {state}"
 
 
 class Log:
