@@ -21,7 +21,7 @@ from gateway.hub.access import Access
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.ingest import Bound, Ingest
-from gateway.links import Links
+from gateway.links import open_link
 from gateway.settings import Settings
 from gateway.sink import Identity
 from gateway.store.consumers import Consumers
@@ -83,10 +83,9 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: 
         gateway.ports = [await gateway.hub.listen(listener.address, listener.port) for listener in settings.listener]
 
         tasks.keep("watch", lambda: _watch(gateway))
-        links = Links(Path(), rng)
         for one in bound:
             if one.binding.link != "hub:":
-                tasks.keep(one.binding.source, _reader(gateway, one, links))
+                tasks.keep(one.binding.source, _reader(gateway, one, rng))
         yield gateway
 
 
@@ -144,13 +143,13 @@ def _bind(binding: driver.Binding) -> Bound:
     return Bound(binding, driver.load(binding.driver), Context(binding))
 
 
-def _reader(gateway: Gateway, bound: Bound, links: Links) -> Start:
+def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
     """A task that takes what one link delivers. A stream's bytes collect in a buffer that its decoder empties."""
 
     async def read() -> None:
         buffer = bytearray()
         try:
-            async with links.open(bound.binding, bound.driver) as items:
+            async with open_link(bound.binding, bound.driver, rng=rng, base=Path()) as items:
                 async for item in items:
                     if isinstance(item, bytes | bytearray):
                         buffer += item
