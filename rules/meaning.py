@@ -22,7 +22,7 @@ class Metric(Struct, frozen=True):
     text: bool = False
 
 
-class Spec(Struct, frozen=True):
+class Spec(Struct, frozen=True, order=True):
     """What is kept about one metric of one device over time: ``window`` or ``prev``, or the kind of a detector.
 
     span  length of the window, or of the bucket whose mean a detector sees; µs

@@ -67,7 +67,7 @@ def write(engine: Engine) -> bytes:
             it.texts,
             it.newest,
             it.seen,
-            [(spec, memory.state()) for spec, memory in it.memories.items()],
+            [(spec, it.memories[spec].state()) for spec in sorted(it.memories)],
         )
         for it in engine.devices.values()
     ]
