@@ -1,21 +1,33 @@
 """The demo's own parts: the count must be able to fail, or it proves nothing."""
 
 import asyncio
-from collections.abc import Iterable
-from itertools import pairwise
+import os
+from collections.abc import Callable, Iterable
+from itertools import islice, pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import envelope
+from gateway import config, envelope
+from gateway.cli import main
+from gateway.demo import devices
+from gateway.demo.count import Count
 from gateway.demo.cut import Cut
+from gateway.demo.fleet import Sent
+from gateway.demo.site import Site
+from gateway.demo.story import schedule
 from gateway.demo.tally import Ranges, Report, Tally
 from gateway.demo.upstream import Upstream
 from gateway.errors import SinkUnavailable
 from gateway.event import Event, event
-from gateway.forward import Batch, Identity
+from gateway.hub.access import Access
+from gateway.hub.inlet import Publish
+from gateway.hub.listener import Hub
+from gateway.hub.retained import Retained
+from gateway.sink import Batch, Identity
 from tests.sinks.receivers import open_sink, until
 from tests.sinks.test_every_sink import tell
 
@@ -153,3 +165,130 @@ def test_upstream_is_cut_off_while_everything_is_under_way(tmp_path: Path) -> No
         await upstream.close()
 
     tell(story)
+
+
+def counted(**changed: object) -> Count:
+    sent = {"coldstore/freezer-1": 4, "workshop/plug": 2}
+    arrived = Report(offsets=[(1, 9)], numbers={"coldstore/freezer-1": [(1, 4)]})
+    return Count(**({"stored": 8, "sent": Sent(sent, dict(sent), 3), "report": arrived} | changed))  # type: ignore[arg-type]
+
+
+def test_the_count_is_right() -> None:
+    count = counted()
+    assert (count.right, count.missing, count.lost) == (True, 0, 0)
+    assert count.lines() == [
+        "sent                        9   6 MQTT messages, all acknowledged; 3 frames on serial lines",
+        "stored                      8   events: readings, alarms, devices coming and going",
+        "delivered upstream          8",
+        "lost                        0",
+        "duplicated                  0",
+        "out of order                0",
+    ]
+
+
+whole = {"coldstore/freezer-1": [(1, 4)]}
+wrongs = [
+    {"report": Report(offsets=[(1, 7)], numbers=whole)},
+    {"report": Report(offsets=[(1, 3), (5, 9)], numbers=whole)},
+    {"report": Report(offsets=[(1, 9)], numbers={"coldstore/freezer-1": [(1, 2), (4, 4)]})},
+    {"report": Report(offsets=[(1, 9)])},
+    {"report": Report(offsets=[(1, 9)], numbers=whole, duplicates=[("coldstore/freezer-1", 3)])},
+    {"report": Report(offsets=[(1, 9)], numbers=whole, disorder=1)},
+    {"report": Report(offsets=[(1, 9)], numbers=whole, unreadable=1)},
+    {"sent": Sent({"coldstore/freezer-1": 5}, {"coldstore/freezer-1": 4}, 0)},
+    {"stored": 0, "report": Report()},
+]
+
+
+@pytest.mark.parametrize("changed", wrongs)
+def test_the_count_is_wrong(changed: dict[str, object]) -> None:
+    assert not counted(**changed).right
+
+
+def test_a_repeat_is_not_wrong_but_told() -> None:
+    count = counted(report=Report(offsets=[(1, 9)], numbers=whole, repeats=5))
+    assert count.right
+    told = "duplicated                  0   (5 came again with the id they had, as QoS 1 may; a receiver drops those)"
+    assert told in count.lines()
+
+
+def test_the_upstream_is_away_twice() -> None:
+    assert list(islice(schedule(100), 4)) == [(20, False), (35, True), (55, False), (75, True)]
+    assert list(islice(schedule(0), 8))[4:6] == [(36, False), (40.5, True)]
+
+
+def test_devices_do_what_the_rules_wait_for() -> None:
+    def of_a_minute(messages: devices.Messages) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = []
+        passed = 0.0
+        for wait, message in messages:
+            passed += wait
+            if passed > 60:
+                return found
+            if message is not devices.nothing and message.payload[:1] == b"{":
+                found.append(msgspec.json.decode(message.payload))
+        raise AssertionError("a device ended")
+
+    clients = {source: of_a_minute(messages) for source, (_, messages) in devices.clients(rate=20).items()}
+    assert len(clients["workshop/compressor"]) == pytest.approx(20 * 60, abs=2)
+    assert max(one["pressure"] for one in clients["workshop/compressor"]) > 9.6
+    assert max(one["temperature"] for one in clients["coldstore/freezer-1"]) < -17
+    assert max(one["temperature"] for one in clients["coldstore/freezer-2"]) > -13
+    assert {one["contact"] for one in clients["coldstore/door"]} == {True, False}
+    for source in devices.numbered:
+        assert [one["n"] for one in clients[source]] == list(range(1, len(clients[source]) + 1))
+
+
+def test_the_rules_pass_their_own_tests() -> None:
+    assert main(["rules", "test", str(Path(devices.__file__).with_name("rules.toml"))]) == 0
+
+
+def test_site_at_a_hub(tmp_path: Path) -> None:
+    """Its configuration is right, its devices number what they send, its serial lines can be read."""
+
+    async def story() -> None:
+        site = await Site.start(tmp_path, upstream=1, rate=200)
+        settings = config.load(site.file)
+        assert {binding.link.partition(":")[0] for binding in settings.binding} == {"hub", "serial", "sim"}
+        inlet = Acknowledging()
+        hub = Hub(inlet, Retained(), Access(None, True))
+        line = os.open(tmp_path / "lathe", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            await site.connect(await hub.listen("127.0.0.1", 0))
+            await until(lambda: len(inlet.taken) > 300, "300 messages")
+            sent = await site.stop()
+        finally:
+            await site.close()
+            await hub.close()
+        assert sent.sent == sent.acknowledged
+        assert sum(sent.sent.values()) == len(inlet.taken)
+        assert len(sent.sent) == 5
+        assert os.read(line, 1_000).startswith(b"temp=")
+        os.close(line)
+
+    tell(story)
+
+
+class Acknowledging:
+    """An inlet that stores nothing and says at once that it did."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.taken: list[Publish] = []
+        self.on_room: Callable[[], None] = lambda: None
+
+    def publish(self, messages: list[Publish]) -> asyncio.Future[None] | None:
+        self.taken += messages
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+def test_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """As make demo runs it, in a hurry."""
+    assert main(["demo", "--seconds", "12", "--rate", "200", "--plain"]) == 0
+    text = capsys.readouterr().out
+    assert "the upstream is cut off" in text
+    assert "alarm: " in text
+    assert "right: everything that was acknowledged is upstream, once and in order" in text

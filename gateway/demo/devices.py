@@ -36,6 +36,10 @@ def clients(rate: float) -> dict[str, tuple[str, Messages]]:
     }
 
 
+numbered = ("coldstore/freezer-1", "coldstore/freezer-2", "workshop/compressor")
+"""Those that count their messages, from 1."""
+
+
 def lines() -> dict[str, Frames]:
     """Serial devices: name of the line -> what comes out of it."""
     return {"dust": dust(Random(6)), "lathe": lathe(Random(7))}
