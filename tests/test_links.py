@@ -294,12 +294,11 @@ def test_tcp_delivers_also_what_came_before_we_looked_and_says_when_it_ends() ->
     async def story() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server:
-            async with opened("pms5003", f"tcp:127.0.0.1:{port}") as chunks:
-                buffer = bytearray()
-                assert len(await until(3, chunks, buffer)) == 3
-                with pytest.raises(LinkLost, match=rf"^tcp:127.0.0.1:{port}: the other side closed the connection$"):
-                    await until(1, chunks, buffer)
+        async with server, opened("pms5003", f"tcp:127.0.0.1:{port}") as chunks:
+            buffer = bytearray()
+            assert len(await until(3, chunks, buffer)) == 3
+            with pytest.raises(LinkLost, match=rf"^tcp:127.0.0.1:{port}: the other side closed the connection$"):
+                await until(1, chunks, buffer)
 
     asyncio.run(story())
 
