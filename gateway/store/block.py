@@ -1,15 +1,19 @@
-"""A block: the events of one commit as columns, so that a thousand events cost one row and one pass of the encoder.
+"""A block: events as columns, so that a thousand events cost one row and one pass of the encoder.
 
     {"sources": ["cellar/air-1", ...], "types": ["reading", ...],     the names that occur, once each
      "time": [0, -1200, ...],                                          happened, relative to the block's recorded
      "source": [0, 1, ...], "type": [0, 0, ...],                       indices into the names
+     "body": [{"temperature": 4.1}, ...],
      "quality": {"3": 2}, "cause": {"7": 4711},                        only where not 0
-     "body": [{"temperature": 4.1}, ...]}
+     "skip": {"5": 30},                                                offsets missing before event 5: they were given up
+     "later": {"17": 20000}}                                           from event 17 on, recorded so much later than the first
 
-It names its own sources and types, so that one damaged block costs its own events and no others.
+It names its own sources and types, so that one damaged block costs its own events and no others. A commit's block has
+neither ``skip`` nor ``later``; blocks that retention made smaller, or that were merged from several commits, have.
 """
 
 import zlib
+from itertools import pairwise
 
 import msgspec
 from msgspec import Raw, Struct
@@ -23,11 +27,15 @@ longest = 1_000
 worth_compressing = 4_096
 """Bytes. Below a page nothing is saved on the card; above, sensor readings shrink to a quarter or less at 0.2 µs per event."""
 
+quick, small = 1, 6
+"""Levels of compression: for what is being committed, and for what is merged in the background."""
+
 
 class Row(Struct):
-    """A row of the table ``block``."""
+    """A row of the table ``block``: ``count`` events with offsets from lo to hi."""
 
     lo: int
+    hi: int
     count: int
     recorded: int
     codec: int
@@ -35,7 +43,7 @@ class Row(Struct):
     data: bytes
 
 
-class Columns(Struct):
+class Columns(Struct, omit_defaults=True):
     """What ``data`` holds."""
 
     sources: list[str]
@@ -43,17 +51,19 @@ class Columns(Struct):
     time: list[int]
     source: list[int]
     type: list[int]
-    quality: dict[int, int]
-    cause: dict[int, int]
     body: list[Raw]
+    quality: dict[int, int] = {}
+    cause: dict[int, int] = {}
+    skip: dict[int, int] = {}
+    later: dict[int, int] = {}
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Columns).decode
 
 
-def encode(events: list[Event]) -> Row:
-    """A row for events that have their offsets, which follow each other, and one ``recorded`` for all."""
+def encode(events: list[Event], level: int = quick) -> Row:
+    """A row for events in the order of their offsets."""
     recorded = events[0].recorded
     sources: dict[str, int] = {}
     types: dict[str, int] = {}
@@ -67,21 +77,30 @@ def encode(events: list[Event]) -> Row:
         sources=list(sources),
         types=list(types),
     )
+    lo, hi = events[0].offset, events[-1].offset
+    if hi - lo >= len(events):
+        gaps = ((n, b.offset - a.offset - 1) for n, (a, b) in enumerate(pairwise(events), 1))
+        columns.skip = {n: missing for n, missing in gaps if missing}
+    if events[-1].recorded != recorded:
+        columns.later = {
+            n: b.recorded - recorded for n, (a, b) in enumerate(pairwise(events), 1) if b.recorded != a.recorded
+        }
     data = _encode(columns)
     codec = 0
     if len(data) > worth_compressing:
-        data, codec = zlib.compress(data, 1), 1
-    return Row(events[0].offset, len(events), recorded, codec, zlib.crc32(data), data)
+        data, codec = zlib.compress(data, level), 1
+    return Row(lo, hi, len(events), recorded, codec, zlib.crc32(data), data)
 
 
 def decode(row: Row, first: int = 0, last: int | None = None) -> list[Event]:
     """The events of a block, from offset ``first`` to ``last``. Raises StoreDamaged where the bytes aren't what was written."""
     if zlib.crc32(row.data) != row.crc:
-        raise StoreDamaged(f"events {row.lo}..{row.lo + row.count - 1} can't be read: their checksum is wrong")
+        raise StoreDamaged(f"events {row.lo}..{row.hi} can't be read: their checksum is wrong")
     columns = _decode(row.data if row.codec == 0 else zlib.decompress(row.data))
     sources, types, lo, recorded = columns.sources, columns.types, row.lo, row.recorded
-    start = max(0, first - lo)
-    stop = row.count if last is None else max(start, min(row.count, last - lo + 1))
+    whole = bool(columns.skip or columns.later)
+    start = 0 if whole else max(0, first - lo)
+    stop = row.count if last is None or whole else max(start, min(row.count, last - lo + 1))
     events = [
         Event(recorded + time, sources[source], types[type_], bytes(body), 0, 0, offset, recorded)
         for offset, (time, source, type_, body) in enumerate(
@@ -100,4 +119,17 @@ def decode(row: Row, first: int = 0, last: int | None = None) -> list[Event]:
     for n, cause in columns.cause.items():
         if start <= n < stop:
             events[n - start].cause = cause
-    return events
+    if not whole:
+        return events
+    _shift(events, columns)
+    return [event for event in events if event.offset >= first and (last is None or event.offset <= last)]
+
+
+def _shift(events: list[Event], columns: Columns) -> None:
+    """Set offsets and times of storing where they don't simply follow each other."""
+    missing = later = 0
+    for n, event in enumerate(events):
+        missing += columns.skip.get(n, 0)
+        later = columns.later.get(n, later)
+        event.offset += missing
+        event.recorded += later

@@ -32,6 +32,9 @@ Statement = tuple[str, tuple[Any, ...]]
 enough = 100
 """Pending events that start a commit without waiting: from there on a batch costs about 300 bytes per event."""
 
+lazy_every = 1.0
+"""Seconds between writing what may be lost in a crash: positions of readers that will see the same again."""
+
 overhead = 200
 """Bytes an event occupies in memory beside its body."""
 
@@ -93,6 +96,7 @@ class Log:
         self._pending_bytes = 0
         self._waited_for = False
         self._lazy: dict[str, Statement] = {}
+        self._lazy_at = -lazy_every
         self._arrived = asyncio.Event()
         self._urgent = asyncio.Event()
         self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -194,7 +198,7 @@ class Log:
         while not self._arrived.is_set():
             if not self._lazy:
                 await self._arrived.wait()
-            elif not await self._within(self._arrived, 1.0):
+            elif not await self._within(self._arrived, lazy_every):
                 return
 
     @staticmethod
@@ -208,7 +212,7 @@ class Log:
     async def _commit(self) -> None:
         works, self._pending = self._pending, []
         self._pending_bytes = self._pending_events = 0
-        lazy, self._lazy = self._lazy, {}
+        lazy = self._due_lazily()
         self._waited_for = False
         self._urgent.clear()
 
@@ -237,6 +241,14 @@ class Log:
         if self.full and self._pending_bytes <= self._queue // 2:
             self.full = False
             self.on_room()
+
+    def _due_lazily(self) -> dict[str, Statement]:
+        """Once a second: every statement touches a page of its own, which a commit of few events would pay for each time."""
+        now = asyncio.get_running_loop().time()
+        if now - self._lazy_at < lazy_every and not self._closing:
+            return {}
+        lazy, self._lazy, self._lazy_at = self._lazy, {}, now
+        return lazy
 
     async def _until_stored(self, events: list[Event], also: list[Statement]) -> None:
         """Nothing is acknowledged until this returns. A full disk is waited out: there may be room again later."""

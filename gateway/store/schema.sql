@@ -17,11 +17,25 @@ create table block (
 
 -- What each consumer is still owed: offsets lo..hi, or lo and everything after it where hi is null.
 create table owed (
+    id       integer primary key autoincrement,  -- names lanes like replay-7, so it is never given out again
+    consumer text not null,
+    lane     text not null,
+    lo       integer not null,
+    hi       integer,
+    select_  text,                 -- replay: globs it is narrowed to, as JSON {"types": [...], "sources": [...]}
+    speed    real,                 -- replay: multiple of the speed at which it was recorded; null: as fast as allowed
+    tries    integer not null default 0,  -- times a receiver left it open whether it took the event at lo
+    flight   text                  -- fixed before its first send, as JSON: last offsets of the next batches, and their globs
+);
+
+-- When what was delivered: a row per consumer, lane and second. Bounded; for redcar trace.
+create table delivered (
     id       integer primary key,
     consumer text not null,
     lane     text not null,
     lo       integer not null,
-    hi       integer
+    hi       integer not null,
+    time     integer not null      -- microseconds
 );
 
 -- State of a processor as of its position: moves in the same transaction as the position and what was emitted.
