@@ -170,7 +170,7 @@ def known_metric(metric: str, column: int) -> None:
             raise ClauseError(column, f"no metric is called {word}", f"did you mean {near[0]}?")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The cure for a name nobody knows."""
-    near = difflib.get_close_matches(name, known, 1, 0.6)
+def nearest(name: str, known: Iterable[str], also: Iterable[str] = ()) -> str:
+    """The cure for a name nobody knows. ``also``: names that are too many to be listed, but may be meant."""
+    near = difflib.get_close_matches(name, [*known, *also], 1, 0.6)
     return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"

@@ -39,7 +39,8 @@ def load(paths: Iterable[Path]) -> RuleSet:
     for table in known.values():
         _asked(table, known)
     ordered = _ordered(rules, known)
-    faults += [fault for document in documents for fault in document.faults]
+    for document in documents:
+        faults += sorted(document.faults, key=lambda fault: fault.line)
     if faults:
         raise ConfigError(faults)
     return RuleSet(tuple(ordered))
@@ -47,11 +48,12 @@ def load(paths: Iterable[Path]) -> RuleSet:
 
 def _tables(document: Document) -> list[Table]:
     """The rules of one file, unchecked."""
-    for key in document.data:
+    for key, value in document.data.items():
+        place = (key, *([next(iter(value), "")] if isinstance(value, dict) else []))
         if key == "action":
-            document.fault((key,), "not yet: actions", "forward alarm.* events with a [[subscription]] of redcar.toml")
+            document.fault(place, "not yet: actions", "forward alarm.* events with a [[subscription]] of redcar.toml")
         elif key != "rule":
-            document.fault((key,), "isn't part of a rule file", nearest(key, ("rule",)))
+            document.fault(place, "isn't part of a rule file", nearest(key, ("rule",)))
     found = document.data.get("rule", {})
     if not isinstance(found, dict):
         document.fault(("rule",), "isn't a table of rules", _FIRST)

@@ -154,14 +154,14 @@ class Table:
             return (), None, ()
         return tuple(globs), None, ()
 
-    def _with(self, given: Any) -> tuple[tuple[str, ...], dict[str, tuple[int, str]], tuple[str, ...]]:
+    def _with(self, given: Any) -> tuple[tuple[str, ...], dict[str, tuple[int, str]] | None, tuple[str, ...]]:
         inputs: dict[str, tuple[int, str]] = {}
         sources: dict[str, int] = {}
         if not isinstance(given, dict) or not given:
             self.fault(
                 ("with",), f"{_said(given)} isn't a table of names", 'write with = { supply = "hx-1/temperature" }'
             )
-            return (), inputs, ()
+            return (), None, ()
         for alias, path in given.items():
             if not _NAME.fullmatch(alias) or alias in WORDS or alias in FUNCTIONS:
                 self.fault(
@@ -170,7 +170,7 @@ class Table:
             source, _, metric = path.rpartition("/") if isinstance(path, str) else ("", "", "")
             if not source or not metric:
                 self.fault(("with", alias), f"{_said(path)} isn't a metric of a device", 'write "hx-1/temperature"')
-                continue
+                source, metric = "", alias  # so that its use isn't a fault as well
             self.attempt(("with", alias), lambda metric=metric: known_metric(metric, 0))  # type: ignore[misc]
             inputs[alias] = sources.setdefault(source, len(sources)), metric
         return (), inputs, tuple(sources)
@@ -195,8 +195,10 @@ class Table:
             if key == "when":
                 self.fault((), "has no condition", 'write when = "temperature > 80 °C for 30s"')
             return None
-        before = len(checker.asks)
-        found = self.attempt((key,), lambda: checker.condition(self.text(key)))
+        before, text = len(checker.asks), self.text(key)
+        if not isinstance(self.keys[key], str):
+            return None
+        found = self.attempt((key,), lambda: checker.condition(text))
         self.asked += [(key, asked, column) for asked, column in checker.asks[before:]]
         return found
 

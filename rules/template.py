@@ -38,13 +38,16 @@ def _plain(text: str, start: int, end: int) -> str:
 def _slot(name: str, column: int, checker: Checker) -> Slot:
     if name in WORDS:
         return Slot(name)
+    known: dict[str, tuple[int, str]]
+    also: tuple[str, ...]
     if checker.inputs is not None:
-        known = checker.inputs
+        known, also = checker.inputs, ()
     else:
+        also = tuple(METRICS)
         known = {metric: (0, metric) for _, metric in checker.reads}
         if name.partition(".")[0] in METRICS:
             known[name] = (0, name)
     if name not in known:
-        raise ClauseError(column, f"{{{name}}} is nothing this rule knows", nearest(name, (*known, *WORDS)))
+        raise ClauseError(column, f"{{{name}}} is nothing this rule knows", nearest(name, (*known, *WORDS), also))
     checker.reads[known[name]] = None
     return Slot(name, *known[name])

@@ -35,7 +35,7 @@ class BadLine(Exception):
     """A line that can't be read: which, why, and what to write instead."""
 
     def __init__(self, line: str, problem: str, cure: str) -> None:
-        super().__init__(f"'{line.strip()}': {problem}")
+        super().__init__(f"'{line.strip()}': {problem}" if line else problem)
         self.cure = cure
 
 
@@ -43,7 +43,7 @@ def time_of(text: str, line: str = "") -> int:
     """A duration in µs."""
     match = _TIME.fullmatch(text)
     if not match:
-        raise BadLine(line or text, f"'{text}' isn't a time", "write a duration such as 90s, 5m or 2h")
+        raise BadLine(line, f"'{text}' isn't a time", "write a duration such as 90s, 5m or 2h")
     return round(float(match[1]) * MICROSECONDS[match[2]])
 
 
