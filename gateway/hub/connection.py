@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._hub = hub
         self._transport: asyncio.Transport
         self._reading = True
+        self._told = False  # the operator, that this client publishes where it may not
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is at the door."""
@@ -50,7 +51,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
         self._follow(self.session.receive(data, self._hub.now()))
-        self._hub.later(self)
+        self._soon()
 
     def pause_writing(self) -> None:
         """The socket buffer is full."""
@@ -85,6 +86,11 @@ class Connection(asyncio.Protocol):
             return
         out.more()
         if out:
+            self._hub.later(self)
+
+    def _soon(self) -> None:
+        """Flush, if there is anything to it: each flush is a turn of the loop."""
+        if self.session.out or self.session.over:
             self._hub.later(self)
 
     def _part(self) -> None:
@@ -146,6 +152,9 @@ class Connection(asyncio.Protocol):
                 self.regulate()
             elif isinstance(event, Declined):
                 self._hub.declined += 1
+                if self._told:
+                    continue
+                self._told = True
                 text = f"{self._name} may not publish on {event.topic[:100]!r}: {event.why}"
                 self._hub.refusals.note(self.address, text)
             else:
@@ -215,7 +224,7 @@ class Connection(asyncio.Protocol):
             self.session.acknowledge(batch)
             if not failure:
                 self._hub.route(batch.messages)
-        self._hub.later(self)
+        self._soon()
 
 
 def _look(future: asyncio.Future[None]) -> str | None:

@@ -34,26 +34,42 @@ PUBREC = b"\x50\2"
 
 _SHORT = Format(">BBH").pack  # header with one byte of length, and the length of the topic
 _LONG = Format(">BBBH").pack  # with two bytes
+_ID = TWO.pack
+
+
+_memo: tuple[Publish | None, int, int, bytes, bytes] = (None, 0, 0, b"", b"")
 
 
 def publish(
     message: Publish, version: int, qos: int = 0, retain: bool = False, id: int = 0, identifiers: Iterable[int] = ()
 ) -> bytes:
-    """A PUBLISH as it goes to one peer. ``identifiers``: of the subscriptions it matched there."""
-    topic = message.topic.encode()
-    middle = TWO.pack(id) if qos else b""
-    if version == V5:
-        own = message.properties
-        if identifiers:
-            own = {**(own or {}), Property.subscription_identifier: list(identifiers)}
-        middle += properties.write(own) if own else b"\0"
+    """A PUBLISH as it goes to one peer. ``identifiers``: of the subscriptions it matched there.
+
+    The last message is remembered: to the next subscriber it goes with another packet id only.
+    """
+    global _memo
     head = 0x30 | qos << 1 | retain
-    size = 2 + len(topic) + len(middle) + len(message.payload)
-    if size < 0x80:
-        return _SHORT(head, size, len(topic)) + topic + middle + message.payload
-    if size < 0x4000:
-        return _LONG(head, size & 0x7F | 0x80, size >> 7, len(topic)) + topic + middle + message.payload
-    return b"".join((wire.byte(head), wire.varint(size), TWO.pack(len(topic)), topic, middle, message.payload))
+    last, last_version, last_head, before, after = _memo
+    if message is not last or version != last_version or head != last_head or identifiers:
+        topic = message.topic.encode()
+        after = message.payload
+        if version == V5:
+            own = message.properties
+            if identifiers:
+                own = {**(own or {}), Property.subscription_identifier: list(identifiers)}
+            after = (properties.write(own) if own else b"\0") + after
+        size = 2 + len(topic) + (2 if qos else 0) + len(after)
+        if size < 0x80:
+            before = _SHORT(head, size, len(topic)) + topic
+        elif size < 0x4000:
+            before = _LONG(head, size & 0x7F | 0x80, size >> 7, len(topic)) + topic
+        else:
+            before = wire.byte(head) + wire.varint(size) + TWO.pack(len(topic)) + topic
+        if not qos:
+            before, after = before + after, b""
+        if not identifiers:
+            _memo = message, version, head, before, after
+    return before + _ID(id) + after if qos else before
 
 
 def again(frame: bytes) -> bytes:

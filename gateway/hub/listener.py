@@ -36,7 +36,7 @@ class Status(Struct, frozen=True):
     connects    clients that were let in
     received    messages taken; sent: messages given to subscribers
     declined    messages not taken, because the client may not publish there
-    refused     connections turned away or ended by us, and messages declined
+    refused     what was said in the journal or only counted: clients turned away, cut off or told no
     unretained  messages not retained, because there are too many topics or bytes
     """
 

@@ -12,7 +12,7 @@ from gateway.hub.access import Access
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
-from gateway.hub.packets import V5, Connack, Connect, Filter, Packet, Suback, Subscribe
+from gateway.hub.packets import V5, Connack, Connect, Delivery, Disconnect, Filter, Packet, Suback, Subscribe
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.retained import Retained
 from tests.hub.table import open_stream, parse
@@ -132,3 +132,17 @@ async def hub_at(desk: Desk, limits: Limits | None = None, users: Path | None = 
             await _open.pop().close()
     status = hub.status()
     assert (status.connections, status.clients, status.subscriptions) == (0, 0, 0)
+
+
+def say(topic: str = "a", payload: bytes = b"x", qos: int = 1, id: int = 1, **more: object) -> Delivery:
+    """A PUBLISH on the wire, at QoS 1 unless told otherwise."""
+    return Delivery(Publish(topic, payload, qos, **more), id if qos else 0)  # type: ignore[arg-type]
+
+
+async def farewell(peer: Peer) -> int | None:
+    """The reason of the DISCONNECT, if there is one, before the connection closes."""
+    reason = None
+    while packet := await peer.got():
+        if isinstance(packet, Disconnect):
+            reason = packet.reason
+    return reason

@@ -1,0 +1,85 @@
+"""Clients without sockets: one, and several around a broker."""
+
+from gateway.hub import encode
+from gateway.hub.broker import Broker
+from gateway.hub.inlet import Publish
+from gateway.hub.limits import Limits
+from gateway.hub.packets import (
+    V5,
+    Connack,
+    Connect,
+    Delivery,
+    Filter,
+    Packet,
+    Subscribe,
+    Unsubscribe,
+)
+from gateway.hub.reasons import ProtocolError, Reason
+from gateway.hub.retained import Retained
+from gateway.hub.session import Event, Session
+from tests.hub.table import open_stream, parse
+
+
+def only_safe(topic: str) -> tuple[Reason, str] | None:
+    return (Reason.NOT_AUTHORIZED, "secret") if topic.startswith("$") else None
+
+
+class Client:
+    """The other end: packets in, packets out, at a time we choose."""
+
+    def __init__(self, version: int = V5, limits: Limits | None = None, **connect: object) -> None:
+        self.version = version
+        self.session = Session(limits or Limits(), now=0.0)
+        self.stream = open_stream(version)
+        self.asked = Connect(version=version, **{"client_id": "c", **connect})  # type: ignore[arg-type]
+
+    def send(self, *packets: Packet, now: float = 0.0) -> list[Event]:
+        data = b"".join(encode.encode(packet, self.version) for packet in packets)
+        return self.session.receive(data, now)
+
+    def got(self) -> list[Packet | ProtocolError]:
+        return parse(self.stream, self.session.out.take())
+
+    def come_in(self, *early: Packet, broker: Broker | None = None) -> "Client":
+        """Connect, and be let in."""
+        (event,) = self.send(self.asked, *early)
+        assert event == self.asked
+        if broker:
+            broker.join(self.session, self.asked.client_id)
+        self.session.accept(None, self.asked.client_id or "assigned", {}, only_safe, 0.0)
+        assert isinstance(self.got()[0], Connack)
+        return self
+
+
+def say(
+    topic: str = "a", payload: bytes = b"x", qos: int = 0, id: int = 0, dup: bool = False, **more: object
+) -> Delivery:
+    return Delivery(Publish(topic, payload, qos, **more), id, dup)  # type: ignore[arg-type]
+
+
+class Room:
+    """Clients around one broker."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.retained = Retained(self.limits)
+        self.broker = Broker(self.retained, self.limits)
+
+    def enter(self, id: str, version: int = V5, *filters: Filter, **connect: object) -> Client:
+        client = Client(version, self.limits, client_id=id, **connect).come_in(broker=self.broker)
+        if filters:
+            self.ask(client, Subscribe(1, list(filters)))
+            client.got()
+        return client
+
+    def ask(self, client: Client, packet: Subscribe | Unsubscribe) -> None:
+        for event in client.send(packet):
+            if isinstance(event, Subscribe):
+                self.broker.subscribe(client.session, event)
+            else:
+                assert isinstance(event, Unsubscribe)
+                self.broker.unsubscribe(client.session, event)
+
+    def say(self, *messages: Publish) -> None:
+        self.retained.settle(messages)
+        self.broker.route(messages)
