@@ -1,0 +1,42 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+from gateway import config
+from gateway.cli import parser
+from rules.load import load as load_rules
+
+readme = (Path(__file__).parent.parent / "README.md").read_text()
+blocks = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+
+
+def test_the_configuration_passes_the_checker(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "freezer.toml").write_text(blocks[1])
+    secret = tmp_path / "cloud.password"
+    secret.touch(mode=0o600)
+    secret.write_text("secret")
+    (tmp_path / "redcar.toml").write_text(blocks[0])
+    settings = config.load(tmp_path / "redcar.toml")
+    assert [one.driver for one in settings.binding] == ["json", "pms5003", "bthome"]
+    assert settings.subscription[0].name == "cloud"
+
+
+def test_the_rule_loads(tmp_path: Path) -> None:
+    (tmp_path / "freezer.toml").write_text(blocks[1])
+    assert [rule.name for rule in load_rules([tmp_path]).rules] == ["freezer_warm"]
+
+
+def test_every_command_shown_exists() -> None:
+    shown = set(re.findall(r"`redcar ([a-z]+)", readme))
+    known = set(re.findall(r"^    ([a-z]+)", parser().format_help(), re.MULTILINE))
+    assert shown <= known
+
+
+def test_every_file_named_exists() -> None:
+    root = Path(__file__).parent.parent
+    named = re.findall(r"`((?:gateway|drivers|rules|hardware|systemd|tests)/[\w./-]*)`", readme)
+    assert named
+    for name in named:
+        assert (root / name).exists() or (root / "gateway" / name).exists(), name
