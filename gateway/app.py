@@ -119,7 +119,7 @@ async def _open_store(settings: Settings, clock: Clock) -> Gateway:
         Path(settings.gateway.data), clock, pace=Pace(wanted.pace, wanted.linger), ring=wanted.ring, queue=wanted.queue
     )
     gateway = Gateway(settings, clock, store, await Consumers.load(store))
-    started = {"version": __version__, "boot": clock.boot, "epoch": f"{store.epoch:x}"}
+    started = {"version": __version__, "boot": clock.boot, "trusted": clock.trusted(), "epoch": f"{store.epoch:x}"}
     store.append([event("gateway.started", "gateway", started, time=clock.now())], wait=False)
     return gateway
 
@@ -171,9 +171,4 @@ async def _watch(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(1.0)
         gateway.ingest.watch()
-        step = gateway.clock.step()
-        if step:
-            by = (step.after - step.before) / SECOND
-            log.warning("the clock was set by %+.3f s", by)
-            data = {"before": step.before, "after": step.after, "seconds": by}
-            gateway.log.append([event("clock.stepped", "gateway", data, time=gateway.clock.now())], wait=False)
+        gateway.log.notice_time()

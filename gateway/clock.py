@@ -25,11 +25,15 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _TIME_ERROR = 5  # adjtimex(2): the clock isn't synchronised
 
 
-class Step(Struct, frozen=True):
-    """The wall clock was set. Both are µs: what it would have shown, and what it shows."""
+class Era(Struct):
+    """A stretch of time in which the wall clock wasn't set and its trust didn't change.
 
-    before: int
-    after: int
+    apart    wall minus monotonic time, µs; follows the slow corrections of a clock that is trusted
+    trusted  whether somebody confirms the wall clock
+    """
+
+    apart: int
+    trusted: bool
 
 
 class Clock:
@@ -53,7 +57,8 @@ class Clock:
         self._trust = trust
         self._confirmed = False
         self._asked: int | None = None
-        self._apart = wall() - monotonic()
+        self._apart = (wall() - monotonic()) // 1000
+        self._era: Era | None = None
 
     def now(self) -> int:
         """µs since 1970 UTC, as far as this machine knows."""
@@ -73,17 +78,23 @@ class Clock:
             self._confirmed = self._synchronised()
         return self._confirmed
 
-    def step(self) -> Step | None:
-        """How the wall clock moved against the monotonic one since the last call, if by more than a second.
+    def era(self) -> Era:
+        """The era we are in: another object as soon as the wall clock was set by more than a second, or won or lost trust.
 
-        NTP's gentle corrections stay far below that when it is called every few seconds.
+        Cheap enough for every batch. NTP's gentle corrections stay far below a second between two calls; a clock that nobody
+        confirms may drift by a second in one era.
         """
-        wall = self._wall()
-        apart = wall - self._monotonic()
+        trusted = self.trusted()
+        apart = (self._wall() - self._monotonic()) // 1000
         moved, self._apart = apart - self._apart, apart
-        if abs(moved) <= SECOND * 1000:
-            return None
-        return Step((wall - moved) // 1000, wall // 1000)
+        era = self._era
+        if era is None or trusted != era.trusted or abs(moved) > SECOND:
+            era = self._era = Era(apart, trusted)
+        elif trusted:
+            era.apart = apart
+        elif abs(apart - era.apart) > SECOND:
+            era = self._era = Era(apart, trusted)
+        return era
 
 
 def boot_id() -> str:

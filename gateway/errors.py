@@ -99,6 +99,12 @@ class StoreFull(RedcarError):
     retry = True
 
 
+class StoreFailed(RedcarError):
+    """The disk didn't take a commit. It isn't known whether what was in it is stored: whoever sent it sends it again."""
+
+    retry = True
+
+
 class StoreLocked(RedcarError):
     """Another process writes this log."""
 

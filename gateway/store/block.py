@@ -58,8 +58,27 @@ class Columns(Struct, omit_defaults=True):
     later: dict[int, int] = {}
 
 
+class Outline(Struct):
+    """What tells whether a block is worth decoding."""
+
+    types: list[str]
+    cause: dict[int, int] = {}
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Columns).decode
+_outline = msgspec.json.Decoder(Outline).decode
+
+
+def outline(row: Row) -> Outline:
+    """The types and causes that occur in a block, at a tenth of the cost of its events."""
+    return _outline(_text(row))
+
+
+def _text(row: Row) -> bytes:
+    if zlib.crc32(row.data) != row.crc:
+        raise StoreDamaged(f"events {row.lo}..{row.hi} can't be read: their checksum is wrong")
+    return row.data if row.codec == 0 else zlib.decompress(row.data)
 
 
 def encode(events: list[Event], level: int = quick) -> Row:
@@ -94,9 +113,7 @@ def encode(events: list[Event], level: int = quick) -> Row:
 
 def decode(row: Row, first: int = 0, last: int | None = None) -> list[Event]:
     """The events of a block, from offset ``first`` to ``last``. Raises StoreDamaged where the bytes aren't what was written."""
-    if zlib.crc32(row.data) != row.crc:
-        raise StoreDamaged(f"events {row.lo}..{row.hi} can't be read: their checksum is wrong")
-    columns = _decode(row.data if row.codec == 0 else zlib.decompress(row.data))
+    columns = _decode(_text(row))
     sources, types, lo, recorded = columns.sources, columns.types, row.lo, row.recorded
     whole = bool(columns.skip or columns.later)
     start = 0 if whole else max(0, first - lo)

@@ -5,18 +5,20 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
+import msgspec
+from msgspec import Struct
 
-from gateway.errors import StoreLocked, StoreNewer
-
-version = 1
-"""Of the tables. A newer log is refused, an older one is migrated."""
+from gateway.errors import StoreFailed, StoreLocked
+from gateway.store.rows import Statement, mark_of
 
 name = "events.db"
+
+wal_limit = 16_777_216
+"""Bytes to which the WAL is cut after a checkpoint."""
 
 T = TypeVar("T")
 
@@ -64,26 +66,192 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
-def prepare(db: sqlite3.Connection) -> int:
-    """Make or check the tables, set what durability rests on, and give the epoch."""
+class Found(Struct):
+    """What a log says of itself when it is opened."""
+
+    epoch: int
+    mark: int
+    clean: bool
+    """Whether the last process that wrote it had closed it."""
+    machine: str | None
+    """On which machine it was written."""
+    announced: list[tuple[str, dict[str, Any]]]
+    """Events that belong at its end before anything else: (type, data)."""
+
+
+def tune(db: sqlite3.Connection) -> None:
+    """What durability rests on, for a connection that writes."""
     db.execute("pragma page_size = 1024")  # a commit rewrites its last page: 35 % fewer bytes on the card at low rates
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")
-    db.execute("pragma journal_size_limit = 16777216")
+    db.execute(f"pragma journal_size_limit = {wal_limit}")
     db.execute("pragma wal_autocheckpoint = 8000")
+    db.execute("pragma secure_delete = off")  # Debian's default is on: what is trimmed would be written once more
     settings = (db.execute("pragma journal_mode").fetchone()[0], db.execute("pragma synchronous").fetchone()[0])
     if settings != ("wal", 2):
         raise StoreLocked(
             f"the log's file system doesn't allow SQLite's WAL with synchronous=FULL (it gives {settings}): use a local disk"
         )
-    found = db.execute("pragma user_version").fetchone()[0]
-    if found > version:
-        raise StoreNewer(
-            f"the log has version {found}, this redcar knows up to {version}: upgrade redcar, or use another data folder"
-        )
-    if found == 0:
-        schema = files("gateway.store").joinpath("schema.sql").read_text()
-        db.executescript(f"begin; {schema} pragma user_version = {version}; commit;")
-        db.execute("insert into meta values ('epoch', ?)", (secrets.randbits(63) | 1,))
-    epoch: int = db.execute("select value from meta where key = 'epoch'").fetchone()[0]
-    return epoch
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """Of the tables that are there; 0: none."""
+    found: int = db.execute("pragma user_version").fetchone()[0]
+    return found
+
+
+def set_version(db: sqlite3.Connection, version: int) -> None:
+    """Note it, within the transaction that makes it true."""
+    db.execute(f"pragma user_version = {version:d}")
+
+
+def prepare(db: sqlite3.Connection) -> Found:
+    """Say what a log says of itself. From now on it counts as not closed."""
+    meta = dict(db.execute("select key, value from meta").fetchall())
+    if "epoch" not in meta:
+        meta["epoch"] = new_epoch()
+        db.execute("insert into meta values ('epoch', ?)", (meta["epoch"],))
+    db.execute("insert or replace into meta values ('clean', 0)")
+    announced = msgspec.json.decode(meta.get("announced", "[]"), type=list[tuple[str, dict[str, Any]]])
+    return Found(meta["epoch"], mark_of(db), bool(meta.get("clean", 1)), meta.get("machine"), announced)
+
+
+def new_epoch() -> int:
+    """Names a log; no other has the same."""
+    return secrets.randbits(63) | 1
+
+
+def kept(key: str, value: int | str) -> Statement:
+    """Remember a fact about the log."""
+    return "insert or replace into meta values (?, ?)", (key, value)
+
+
+def forgotten(key: str) -> Statement:
+    """Forget it."""
+    return "delete from meta where key = ?", (key,)
+
+
+last_mark = "select value from meta where key = 'mark'"
+
+
+def found_anew(db: sqlite3.Connection, mark: int, type: str, data: dict[str, Any]) -> None:
+    """Begin a new epoch, with offsets beyond the mark, whose first event says why."""
+    announced = msgspec.json.encode([(type, data)]).decode()
+    db.execute("begin immediate")
+    db.execute(*kept("epoch", new_epoch()))
+    db.execute(*kept("mark", mark))
+    db.execute(*kept("announced", announced))
+    db.execute(*kept("clean", 1))
+    db.execute("commit")
+
+
+def begin_again(db: sqlite3.Connection) -> int:
+    """After a failed sync: the WAL must go into the file and both onto the disk before anything is written. Gives the head."""
+    tune(db)
+    busy, _, _ = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("the log is being read: its WAL can't be written back yet")
+    return mark_of(db)
+
+
+def finish(db: sqlite3.Connection, mark: int) -> None:
+    """The last write: a log that says ``clean`` needs no check at the next start."""
+    db.execute("begin immediate")
+    db.execute(*kept("mark", mark))
+    db.execute(*kept("clean", 1))
+    db.execute("commit")
+
+
+class Sizes(Struct):
+    """Bytes on the disk, by what they are for."""
+
+    used: int
+    """Pages of the file that hold something."""
+    spare: int
+    """Pages of the file that are free for what comes next."""
+    wal: int
+    other: int
+    """Ballast, and what was set aside."""
+
+    @property
+    def counted(self) -> int:
+        """What the cap is about. Free pages aren't counted: they are filled before the file grows."""
+        return self.used + self.wal + self.other
+
+
+def measure(db: sqlite3.Connection, folder: Path) -> Sizes:
+    """How much of the disk the log takes."""
+    page, pages, spare = (
+        db.execute(f"pragma {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
+    )
+    wal = other = 0
+    for found in folder.glob("events.*"):
+        if found.name == f"{name}-wal":
+            wal = found.stat().st_size
+        elif found.name not in (name, f"{name}-shm"):
+            other += found.stat().st_blocks * 512
+    ballast = folder / Ballast.name
+    return Sizes((pages - spare) * page, spare * page, wal, other + (ballast.stat().st_size if ballast.exists() else 0))
+
+
+def quick_check(db: sqlite3.Connection, seconds: float, elapsed: Callable[[], float]) -> list[str] | None:
+    """What is wrong with the structure of the file, [] if nothing; None if there wasn't the time to look at all of it."""
+    db.set_progress_handler(lambda: elapsed() > seconds, 10_000)
+    try:
+        found = [row[0] for row in db.execute("pragma quick_check(20)")]
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_INTERRUPT:
+            return None
+        return [str(error)]
+    finally:
+        db.set_progress_handler(None, 0)
+    return [] if found == ["ok"] else found
+
+
+def check_all(db: sqlite3.Connection) -> list[str]:
+    """Everything that is wrong with the file, without a limit of time."""
+    found = [row[0] for row in db.execute("pragma integrity_check")]
+    return [] if found == ["ok"] else found
+
+
+class Ballast:
+    """Room kept for the day the disk is full: letting it go makes the log able to write, and so to trim, again."""
+
+    name = "ballast"
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.path = folder / self.name
+        self.size = size
+
+    def let_go(self) -> bool:
+        """Whether there was any."""
+        try:
+            self.path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def put_back(self) -> bool:
+        """Reserve it, if three times as much is free: it must not be what fills the disk."""
+        if not self.size or self.path.exists():
+            return self.path.exists()
+        room = os.statvfs(self.path.parent)
+        if room.f_bavail * room.f_frsize < 3 * self.size:
+            return False
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self.size)
+        except OSError:
+            self.path.unlink()
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+
+def mark_damaged(folder: Path) -> None:
+    """Have the log set aside at the next start: SQLite has found it damaged while writing."""
+    try:
+        (folder / "damaged").touch()
+    except OSError as error:
+        raise StoreFailed(f"{folder}: the log is damaged, and the disk doesn't take a note of it: {error}") from error

@@ -10,24 +10,28 @@ waits for are ``linger`` old, or when ``enough`` are pending. While one runs, ar
 import asyncio
 import logging
 import os
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from gateway.clock import Clock
-from gateway.errors import StoreFull
-from gateway.event import Event
-from gateway.store import block, files
+from gateway.clock import Clock, Era
+from gateway.errors import StoreFailed
+from gateway.event import Event, event
+from gateway.store import block, eras, files, opening, rows
+from gateway.store.disk import Disk
+from gateway.store.rows import Statement as Statement
+from gateway.store.rows import columns as columns
+from gateway.store.rows import head_of as head_of
+from gateway.store.rows import offset_at as offset_at
+from gateway.store.rows import read_blocks as read_blocks
 
 log = logging.getLogger("redcar.log")
 
-Statement = tuple[str, tuple[Any, ...]]
-"""Something else that must be on the disk together with the events, or not at all."""
+T = TypeVar("T")
 
 enough = 100
 """Pending events that start a commit without waiting: from there on a batch costs about 300 bytes per event."""
@@ -44,6 +48,8 @@ class Pace(Struct):
 
     pace: float = 0.020
     linger: float = 0.250
+    retry: float = 30.0
+    """Between tries while the disk fails."""
 
 
 class Figures(Struct):
@@ -51,14 +57,15 @@ class Figures(Struct):
 
     events: int = 0
     commits: int = 0
-    full: int = 0
-    """Times a commit found no room on the disk."""
+    given_up: int = 0
+    """Readings nobody was told about, for which there was no room in memory while the disk didn't take any."""
 
 
 class _Work(Struct):
     events: Sequence[Event]
     also: Sequence[Statement]
     done: asyncio.Future[None] | None
+    era: Era
 
 
 class Log:
@@ -71,18 +78,24 @@ class Log:
         pace: Pace,
         ring: int,
         queue: int,
-        db: files.Connection,
-        pages: files.Connection,
-        lock: int,
+        disk: Disk,
+        found: opening.Opened,
     ) -> None:
         self.folder = folder
         self.path = folder / files.name
         self.clock = clock
         self.pace = pace
         self.figures = Figures()
-        self.epoch = 0
-        self.head = 0
-        """Offset of the newest event on the disk; 0 in an empty log."""
+        self.epoch = found.found.epoch
+        self.head = found.found.mark
+        """Offset of the newest event on the disk; 0 in an empty log. Events get the numbers after it."""
+        self.clean = found.found.clean
+        """Whether the last process that wrote it had closed it."""
+        self.aside = found.aside
+        """A damaged log that waits to be salvaged."""
+        self.disk = disk
+        self.lost: list[tuple[int, int]] = []
+        """Offsets that can't be read, as far as anybody has met them."""
         self.full = False
         """More than ``queue`` bytes wait for the disk: whoever can slow down its senders should."""
         self.on_room: Callable[[], None] = lambda: None
@@ -101,9 +114,13 @@ class Log:
         self._urgent = asyncio.Event()
         self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = False
-        self._db = db
-        self._pages = pages
-        self._lock = lock
+        self._pages = found.pages
+        self._lock = found.lock
+        self._refused: dict[str, int] = {}
+        self._era = clock.era()
+        self._stored_era: Era | None = None
+        self._eras: list[eras.Row] = []
+        self._shifts: list[eras.Shift] = []
         self._writer: asyncio.Task[None] | None = None
 
     @classmethod
@@ -115,20 +132,25 @@ class Log:
         pace: Pace | None = None,
         ring: int = 5_000,
         queue: int = 16_000_000,
+        ballast: int = 0,
+        machine: str | None = None,
     ) -> "Log":
         """Open or make the log in that folder. Raises StoreLocked or StoreNewer."""
-        os.umask(0o077)
-        async with AsyncExitStack() as undo:
-            lock = files.lock(folder)
-            undo.callback(os.close, lock)
-            db = await files.connect(folder / files.name)
-            undo.push_async_callback(db.close)
-            epoch = await db.run(files.prepare)
-            pages = await files.connect_to_read(folder / files.name)
-            undo.pop_all()
-        self = cls(folder, clock, pace or Pace(), ring, queue, db, pages, lock)
-        self.epoch = epoch
-        self.head = await db.run(head_of)
+        found = await opening.opened(folder, opening.machine() if machine is None else machine)
+        pace = pace or Pace()
+        disk = Disk(folder, found.db, ballast=ballast, retry=pace.retry)
+        self = cls(folder, clock, pace, ring, queue, disk, found)
+        self.lost = await found.pages.run(rows.query, "select lo, hi from lost order by lo", ())
+        self._eras = await found.pages.run(eras.stored)
+        self._shifts = eras.shifts(self._eras)
+        self._era = eras.resumed(self._eras[-1] if self._eras else None, clock)
+        if self._eras and self._eras[-1].boot == clock.boot:
+            self._stored_era = self._era
+        for type, data in found.announced:
+            log.warning("%s: %s %s", folder, type, " ".join(f"{key}={value}" for key, value in data.items()))
+        announced = [event(type, "gateway", data, time=clock.now()) for type, data in found.announced]
+        if announced or found.also:
+            self.append(announced, also=found.also, wait=False)
         self._writer = asyncio.create_task(self._write(), name="log writer")
         return self
 
@@ -137,11 +159,15 @@ class Log:
         self._closing = True
         self._arrived.set()
         self._urgent.set()
-        if self._writer:
-            await self._writer
-        await self._pages.close()
-        await self._db.close()
-        os.close(self._lock)
+        self.disk.closing.set()
+        try:
+            if self._writer:
+                await self._writer
+                await self.disk.finish(self.head)
+        finally:
+            await self._pages.close()
+            await self.disk.close()
+            os.close(self._lock)
 
     # ------------------------------------------------------------------ writing
 
@@ -153,17 +179,35 @@ class Log:
         Returns a future that is done when they are on the disk; None if ``wait`` is False: nobody is told, and they may
         wait ``linger`` for company. Events get their offsets in the order of these calls.
         """
+        self.notice_time()
         done = asyncio.get_running_loop().create_future() if wait else None
-        self._pending.append(_Work(events, also, done))
+        self._pending.append(_Work(events, also, done, self._era))
         self._pending_events += len(events)
         self._pending_bytes += sum(len(event.body) + overhead for event in events)
         if self._pending_bytes > self._queue:
             self.full = True
+            if not wait and self._pending_bytes > 2 * self._queue:
+                self._give_up()
         if wait or self._pending_events >= enough:
             self._waited_for = True
             self._urgent.set()
         self._arrived.set()
         return done
+
+    def notice_time(self) -> bool:
+        """Announce it if the wall clock was set, or has won or lost trust, since the last look: before anything that is
+        stamped by the new time. True: so it is."""
+        era = self.clock.era()
+        if era is self._era:
+            return False
+        announced = eras.turned(self._era, era, self.clock)
+        self._era = era
+        for one in announced:
+            log.warning("%s %s", one.type, " ".join(f"{key}={value}" for key, value in one.data.items()))
+        self._pending.append(_Work(announced, (), None, era))
+        self._pending_events += len(announced)
+        self._arrived.set()
+        return True
 
     def lazily(self, key: str, statement: Statement) -> None:
         """Execute this with some later commit; a newer one with the same key replaces it. For what may be lost: a
@@ -210,6 +254,7 @@ class Log:
             return False
 
     async def _commit(self) -> None:
+        self.notice_time()
         works, self._pending = self._pending, []
         self._pending_bytes = self._pending_events = 0
         lazy = self._due_lazily()
@@ -218,16 +263,31 @@ class Log:
 
         now, offset = self.clock.now(), self.head
         events: list[Event] = []
+        began: list[eras.Row] = []
+        also: list[Statement] = []
         for work in works:
+            if work.era is not self._stored_era and work.events:
+                self._stored_era = work.era
+                began.append(self._began(work.era, self.head + len(events) + 1))
+                also.append(eras.kept(began[-1]))
+            if work.era is not self._era:  # stamped before the clock was set: stored as of that time, too
+                for event in work.events:
+                    event.recorded = self.clock.monotonic() + work.era.apart
             events.extend(work.events)
+            also.extend(work.also)
         for event in events:
             offset += 1
             event.offset = offset
-            event.recorded = now
-        also = [statement for work in works for statement in work.also]
+            event.recorded = event.recorded or now
         also.extend(lazy.values())
-        await self._until_stored(events, also)
+        refused = [work for work in works if work.done]
+        await self.disk.store(
+            self._blocks(events, [row.lo for row in began]), also, lambda error: self._refuse(refused, error)
+        )
 
+        if began:
+            self._eras += began
+            self._shifts = eras.shifts(self._eras)
         self.head = offset
         self.figures.commits += 1
         self.figures.events += len(events)
@@ -240,7 +300,11 @@ class Log:
             self._committed = asyncio.get_running_loop().create_future()
         if self.full and self._pending_bytes <= self._queue // 2:
             self.full = False
+            self._own_up()
             self.on_room()
+
+    def _began(self, era: Era, lo: int) -> eras.Row:
+        return eras.Row(lo, self.clock.boot, self.clock.monotonic(), era.apart, era.trusted)
 
     def _due_lazily(self) -> dict[str, Statement]:
         """Once a second: every statement touches a page of its own, which a commit of few events would pay for each time."""
@@ -250,31 +314,42 @@ class Log:
         lazy, self._lazy, self._lazy_at = self._lazy, {}, now
         return lazy
 
-    async def _until_stored(self, events: list[Event], also: list[Statement]) -> None:
-        """Nothing is acknowledged until this returns. A full disk is waited out: there may be room again later."""
-        rows = [block.encode(events[n : n + block.longest]) for n in range(0, len(events), block.longest)]
-        refused = False
-        while True:
-            try:
-                await self._db.run(_store, rows, also)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
-                    raise
-                self.figures.full += 1
-                if not refused:
-                    log.error(
-                        "%s: no room on the disk: nothing is acknowledged until there is; free some space", self.folder
-                    )
-                refused = True
-                if self._closing:
-                    raise StoreFull(
-                        f"{self.folder}: no room on the disk: {len(events)} events were never acknowledged"
-                    ) from error
-                await asyncio.sleep(0.5)
-            else:
-                if refused:
-                    log.warning("%s: there is room on the disk again", self.folder)
-                return
+    def _blocks(self, events: list[Event], apart: list[int]) -> list[block.Row]:
+        """Rows for a commit. ``apart``: offsets with which a block must begin, so that none reaches over two eras."""
+        cuts = [0, *(lo - self.head - 1 for lo in apart if lo > self.head + 1), len(events)]
+        return [
+            block.encode(events[n : min(n + block.longest, stop)])
+            for start, stop in pairwise(cuts)
+            for n in range(start, stop, block.longest)
+        ]
+
+    def _refuse(self, works: list[_Work], error: StoreFailed) -> None:
+        """The disk failed: senders are told, and nothing more is taken from them until it works. What they sent is kept and
+        stored all the same: what it has changed in memory stays true."""
+        self.full = True
+        for work in works:
+            if work.done is not None and not work.done.done():
+                work.done.set_exception(error)
+
+    def _give_up(self) -> None:
+        """Serial and BLE can't be slowed down: while the disk takes nothing, the newest readings are given up and counted."""
+        work = self._pending[-1]
+        kept = [one for one in work.events if one.type != "reading"]
+        for one in work.events:
+            if one.type == "reading":
+                self._refused[one.source] = self._refused.get(one.source, 0) + 1
+                self._pending_bytes -= len(one.body) + overhead
+        missing = len(work.events) - len(kept)
+        work.events = kept
+        self._pending_events -= missing
+        self.figures.given_up += missing
+
+    def _own_up(self) -> None:
+        """Say what was given up."""
+        if self._refused:
+            data = {"reason": "no room in memory", "count": sum(self._refused.values()), "sources": self._refused}
+            self._refused = {}
+            self.append([event("gap", "gateway", data, time=self.clock.now())], wait=False)
 
     def _remember(self, events: list[Event]) -> None:
         if not events:
@@ -289,13 +364,33 @@ class Log:
     async def read(self, lo: int, hi: int | None = None, limit: int = 1_000) -> list[Event]:
         """At most ``limit`` events from offset ``lo`` on, up to ``hi``: from memory if they are new, else from the disk.
 
-        Offsets may be missing where events were given up; what comes is in order."""
+        Offsets may be missing where events were given up; what comes is in order, with times as far as they are known by now."""
+        return eras.restamp(await self.read_as_stored(lo, hi, limit), self._shifts)
+
+    async def read_as_stored(self, lo: int, hi: int | None = None, limit: int = 1_000) -> list[Event]:
+        """The same with the times of then: for processors, which meet the clock.* events on their way and must find the same
+        events whenever they read them."""
         last = self.head if hi is None else min(hi, self.head)
         if lo > last:
             return []
         if self._ring and lo >= self._ring[0][0].offset:
             return self._from_ring(lo, min(last, lo + limit - 1))
-        return await self._pages.run(read_blocks, lo, last, limit)
+        lost: list[tuple[int, int, int]] = []
+        events = await self._pages.run(read_blocks, lo, last, limit, lambda *found: lost.append(found))
+        for found in lost:
+            self.miss(*found)
+        return events
+
+    def miss(self, lo: int, hi: int, count: int) -> None:
+        """Events can't be read: say so in the log, once for each damage."""
+        if any(first <= lo and hi <= last for first, last in self.lost):
+            return
+        self.lost.append((lo, hi))
+        log.error("%s: events %s..%s can't be read: stop the gateway and run redcar repair", self.folder, lo, hi)
+        gap = event(
+            "gap", "gateway", {"reason": "damaged", "ranges": [[lo, hi, count]], "count": count}, time=self.clock.now()
+        )
+        self.append([gap], also=[("insert or replace into lost (lo, hi) values (?, ?)", (lo, hi))], wait=False)
 
     def _from_ring(self, lo: int, last: int) -> list[Event]:
         batches: list[list[Event]] = []
@@ -314,65 +409,8 @@ class Log:
 
     async def query(self, sql: str, *args: Any) -> list[Any]:
         """Rows of a short read-only query, off the event loop."""
-        return await self._pages.run(_query, sql, args)
+        return await self._pages.run(rows.query, sql, args)
 
-
-def _store(db: sqlite3.Connection, rows: list[block.Row], also: list[Statement]) -> None:
-    db.execute("begin immediate")
-    try:
-        for row in rows:
-            db.execute(
-                "insert into block (lo, count, recorded, codec, crc, data) values (?, ?, ?, ?, ?, ?)",
-                (row.lo, row.count, row.recorded, row.codec, row.crc, row.data),
-            )
-        for sql, parameters in also:
-            db.execute(sql, parameters)
-        db.execute("commit")
-    finally:
-        if db.in_transaction:
-            db.execute("rollback")
-
-
-def _query(db: sqlite3.Connection, sql: str, args: tuple[Any, ...]) -> list[Any]:
-    return db.execute(sql, args).fetchall()
-
-
-def head_of(db: sqlite3.Connection) -> int:
-    """Offset of the newest event on the disk; 0 in an empty log."""
-    row = db.execute("select lo + count - 1 from block order by lo desc limit 1").fetchone()
-    head: int = row[0] if row else 0
-    return head
-
-
-columns = "lo, count, recorded, codec, crc, data"
-
-
-def read_blocks(db: sqlite3.Connection, lo: int, hi: int, limit: int) -> list[Event]:
-    """At most ``limit`` events of the range, from disk."""
-    inside = db.execute("select lo from block where lo <= ? order by lo desc limit 1", (lo,)).fetchone()
-    start = inside[0] if inside else lo
-    events: list[Event] = []
-    for row in db.execute(f"select {columns} from block where lo >= ? and lo <= ? order by lo", (start, hi)):
-        events.extend(block.decode(block.Row(*row), lo, hi))
-        if len(events) >= limit:
-            break
-    return events[:limit]
-
-
-def offset_at(db: sqlite3.Connection, time: int) -> int:
-    """First offset recorded at or after that time (µs). By bisection: ``recorded`` rises with the offset."""
-    row = db.execute("select min(lo), max(lo) from block").fetchone()
-    if row[0] is None:
-        return 1
-    low: int = row[0]
-    high: int = row[1]
-    while low <= high:
-        middle = (low + high) // 2
-        found = db.execute(
-            "select lo, count, recorded from block where lo <= ? order by lo desc limit 1", (middle,)
-        ).fetchone()
-        if found[2] < time:
-            low = found[0] + found[1]
-        else:
-            high = found[0] - 1
-    return low
+    async def look(self, function: Callable[..., T], *args: Any) -> T:
+        """Call function(read-only connection, *args) off the event loop. For the care of the log: keep it short."""
+        return await self._pages.run(function, *args)

@@ -5,14 +5,22 @@ create table meta (
     value any not null
 ) without rowid;
 
--- One row per commit (or per 1,000 events of a large one). No secondary index: one multiplies the bytes written.
+-- One row per commit (or per 1,000 events of a large one; old ones are merged). No secondary index: one multiplies the
+-- bytes written.
 create table block (
-    lo       integer primary key,  -- offset of its first event; event n of the block has offset lo + n
+    lo       integer primary key,  -- offset of its first event
+    hi       integer not null,     -- of its last; offsets between may be missing where events were given up
     count    integer not null,
-    recorded integer not null,     -- when it was committed, microseconds; rises with lo, so that time finds its offset
+    recorded integer not null,     -- when the first was committed, microseconds; rises with lo, so that time finds its offset
     codec    integer not null,     -- 0 JSON text, 1 the same through zlib
     crc      integer not null,     -- CRC-32 of data
     data     blob not null         -- columns: see block.py
+);
+
+-- Offsets that can't be read any more, so that each damage is told once.
+create table lost (
+    lo integer primary key,
+    hi integer not null
 );
 
 -- What each consumer is still owed: offsets lo..hi, or lo and everything after it where hi is null.
@@ -22,10 +30,10 @@ create table owed (
     lane     text not null,
     lo       integer not null,
     hi       integer,
-    select_  text,                 -- replay: globs it is narrowed to, as JSON {"types": [...], "sources": [...]}
+    globs    text,                 -- replay: narrowed to these types and sources, as JSON
     speed    real,                 -- replay: multiple of the speed at which it was recorded; null: as fast as allowed
     tries    integer not null default 0,  -- times a receiver left it open whether it took the event at lo
-    flight   text                  -- fixed before its first send, as JSON: last offsets of the next batches, and their globs
+    flight   text                  -- batches fixed before their first send: their last offsets and globs, as JSON
 );
 
 -- When what was delivered: a row per consumer, lane and second. Bounded; for redcar trace.
@@ -59,3 +67,12 @@ create table device (
     online  integer not null,
     since   integer not null       -- when it was discovered, microseconds
 ) without rowid;
+
+-- A fold of the clock.* events and of boots: from offset lo on, wall minus monotonic time is apart. See eras.py.
+create table clock (
+    lo        integer primary key,
+    boot      text not null,
+    monotonic integer not null,    -- microseconds since some moment of that boot
+    apart     integer not null,    -- microseconds
+    trusted   integer not null     -- whether somebody confirmed the wall clock
+);

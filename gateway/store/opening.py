@@ -1,0 +1,154 @@
+"""Opening a log: locked, migrated, looked at. One that can't be opened is set aside, and a new epoch begins at once."""
+
+import os
+import sqlite3
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.store import files, migrate
+from gateway.store.rows import Statement, is_damage
+
+beyond = 1_000_000_000_000
+"""Where the offsets of a new epoch begin if nobody can tell how far the old ones went."""
+
+generous = 1_000_000
+"""How far beyond the last offset that can be read a new epoch begins: what was lost had numbers, too."""
+
+
+class Opened(Struct):
+    """A log that is ready to be written."""
+
+    db: files.Connection
+    pages: files.Connection
+    lock: int
+    found: files.Found
+    announced: list[tuple[str, dict[str, Any]]]
+    """Events that belong at its end before anything else: (type, data); stored together with ``also``."""
+    also: list[Statement]
+    aside: Path | None
+    """The damaged log that was set aside, now or at an earlier start, and isn't salvaged yet."""
+
+
+async def opened(folder: Path, machine: str) -> Opened:
+    """Open or make the log in that folder. Raises StoreLocked or StoreNewer."""
+    os.umask(0o077)
+    async with AsyncExitStack() as undo:
+        lock = files.lock(folder)
+        undo.callback(os.close, lock)
+        path = folder / files.name
+        if (folder / "damaged").exists():
+            set_aside(folder, "SQLite found it damaged while writing")
+        db = await files.connect(path)
+        undo.push_async_callback(db.close)
+        try:
+            found = await db.run(_prepare, path)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            await db.close()
+            set_aside(folder, str(error))
+            db = await files.connect(path)
+            undo.push_async_callback(db.close)
+            found = await db.run(_prepare, path)
+        pages = await files.connect_to_read(path)
+        undo.pop_all()
+    announced, also = list(found.announced), [files.forgotten("announced")] if found.announced else []
+    if found.machine is None:
+        also.append(files.kept("machine", machine))
+    elif found.machine != machine:
+        epoch = files.new_epoch()
+        data = {"machine": found.machine, "epoch": f"{found.epoch:x}", "now": machine, "now_epoch": f"{epoch:x}"}
+        announced.append(("log.moved", data))
+        also += [files.kept("machine", machine), files.kept("epoch", epoch)]
+        found.epoch = epoch
+    return Opened(db, pages, lock, found, announced, also, waiting(folder))
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> files.Found:
+    files.tune(db)
+    migrate.bring_up(db, path)
+    db.execute("select * from owed").fetchall()  # what readers rest on must be whole; blocks may be damaged
+    return files.prepare(db)
+
+
+def set_aside(folder: Path, reason: str) -> Path:
+    """Rename a log that can't be opened, and make a new one whose offsets begin beyond those of the old one."""
+    path = folder / files.name
+    epoch, mark = _what_can_be_told(path)
+    aside = folder / f"events.{epoch:x}.damaged" if epoch else folder / "events.unknown.damaged"
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = aside.with_name(aside.name.removesuffix(f".{number - 1}") + f".{number}")
+    for end in ("-wal", "-shm", ""):
+        if (old := path.with_name(path.name + end)).exists():
+            old.rename(aside.with_name(aside.name + end))
+    (folder / "damaged").unlink(missing_ok=True)
+    mark = (mark // generous + 2) * generous if mark else beyond
+    data = {"reason": reason, "kept": aside.name, "epoch": f"{epoch:x}" if epoch else None, "first": mark + 1}
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        files.tune(db)
+        migrate.bring_up(db, path)
+        files.found_anew(db, mark, "log.damaged", data)
+    finally:
+        db.close()
+    return aside
+
+
+def waiting(folder: Path) -> Path | None:
+    """A log that was set aside and isn't salvaged yet."""
+    names = (path for path in folder.glob("events.*.damaged*") if not path.name.endswith(("-wal", "-shm", ".salvaged")))
+    return min(names, default=None)
+
+
+def _what_can_be_told(path: Path) -> tuple[int, int]:
+    """Epoch and highest offset of a damaged log; 0 where they can't be read."""
+    epoch = mark = 0
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        for sql in ("select value from meta where key = 'epoch'", "select max(hi) from block", files.last_mark):
+            try:
+                row = db.execute(sql).fetchone()
+            except sqlite3.DatabaseError:
+                continue
+            if row and row[0]:
+                if "epoch" in sql:
+                    epoch = row[0]
+                else:
+                    mark = max(mark, row[0])
+    finally:
+        db.close()
+    return epoch, mark
+
+
+_BOARD = Path("/proc/device-tree/serial-number")
+_MACHINE = Path("/etc/machine-id")
+_NETWORK = Path("/sys/class/net")
+
+
+def machine() -> str:
+    """Names this machine, to notice a card that was copied or moved: the board's serial number where it has one, else the
+    system's id with the address of its first built-in network adapter."""
+    try:
+        return f"board {_BOARD.read_text().strip(chr(0)).strip()}"
+    except OSError:
+        pass
+    try:
+        system = _MACHINE.read_text().strip()
+    except OSError:
+        system = ""
+    return f"system {system} {_address()}".strip()
+
+
+def _address() -> str:
+    try:
+        for adapter in sorted(_NETWORK.iterdir()):
+            if (adapter / "device").exists() and "/usb" not in str(adapter.resolve()):
+                return (adapter / "address").read_text().strip()
+    except OSError:
+        pass
+    return ""

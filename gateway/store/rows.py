@@ -1,0 +1,180 @@
+"""The table of blocks: written, read by offset, found by time. A block that can't be read costs its own events only."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gateway.errors import StoreDamaged
+from gateway.event import Event
+from gateway.store import block
+
+Statement = tuple[str, tuple[Any, ...]]
+"""Something else that must be on the disk together with the events, or not at all."""
+
+Lost = Callable[[int, int, int], None]
+"""Told (lo, hi, how many) of events that can't be read."""
+
+columns = "lo, hi, count, recorded, codec, crc, data"
+
+
+def insertion(row: block.Row) -> Statement:
+    """Store a block; in place of one with the same first offset."""
+    sql = f"insert or replace into block ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
+    return sql, (row.lo, row.hi, row.count, row.recorded, row.codec, row.crc, row.data)
+
+
+def deletion(lo: int, hi: int) -> Statement:
+    """Delete the blocks that begin at lo..hi."""
+    return "delete from block where lo between ? and ?", (lo, hi)
+
+
+def store(db: sqlite3.Connection, rows: Sequence[block.Row], also: Sequence[Statement]) -> None:
+    """One transaction: on the disk when it returns."""
+    db.execute("begin immediate")
+    try:
+        for row in rows:
+            db.execute(
+                f"insert into block ({columns}) values (?, ?, ?, ?, ?, ?, ?)",
+                (row.lo, row.hi, row.count, row.recorded, row.codec, row.crc, row.data),
+            )
+        for sql, parameters in also:
+            db.execute(sql, parameters)
+        db.execute("commit")
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+
+
+def query(db: sqlite3.Connection, sql: str, args: tuple[Any, ...]) -> list[Any]:
+    """Rows of a short query."""
+    return db.execute(sql, args).fetchall()
+
+
+def head_of(db: sqlite3.Connection) -> int:
+    """Offset of the newest event on the disk; 0 in an empty log."""
+    row = db.execute("select hi from block order by lo desc limit 1").fetchone()
+    head: int = row[0] if row else 0
+    return head
+
+
+def mark_of(db: sqlite3.Connection) -> int:
+    """Highest offset that may have been given out: no number is used twice, even where the newest block was lost."""
+    row = db.execute("select value from meta where key = 'mark'").fetchone()
+    return max(head_of(db), row[0] if row else 0)
+
+
+def _nothing(lo: int, hi: int, count: int) -> None:
+    pass
+
+
+def read_blocks(db: sqlite3.Connection, lo: int, hi: int, limit: int, lost: Lost = _nothing) -> list[Event]:
+    """At most ``limit`` events of the range, from disk; ``lost`` hears of what can't be read."""
+    events: list[Event] = []
+    for row in stored(db, lo, hi, lost):
+        try:
+            events.extend(block.decode(row, lo, hi))
+        except StoreDamaged:
+            lost(row.lo, row.hi, row.count)
+        if len(events) >= limit:
+            break
+    return events[:limit]
+
+
+def stored(db: sqlite3.Connection, lo: int, hi: int, lost: Lost = _nothing) -> Iterator[block.Row]:
+    """The blocks that hold offsets lo..hi, in order. Around pages that can't be read it goes on beyond them."""
+    seen = lo - 1
+    try:
+        inside = db.execute("select lo from block where lo <= ? order by lo desc limit 1", (lo,)).fetchone()
+        for row in db.execute(
+            f"select {columns} from block where lo >= ? and lo <= ? order by lo", (inside[0] if inside else lo, hi)
+        ):
+            found = block.Row(*row)
+            seen = found.hi
+            yield found
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        yield from _around(db, seen + 1, hi, lost)
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is at fault, not the disk or the query."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _around(db: sqlite3.Connection, lo: int, hi: int, lost: Lost) -> Iterator[block.Row]:
+    """The blocks that begin in a range in which pages can't be read: whole where that works, else in halves."""
+    left = [(lo, hi)]
+    probes = 0
+    holes: list[tuple[int, int]] = []
+    while left:
+        lo, hi = left.pop()
+        probes += 1
+        try:
+            found = _begin_in(db, lo, hi)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            if lo < hi and probes < most_probes:
+                middle = (lo + hi) // 2
+                left += [(middle + 1, hi), (lo, middle)]
+                continue
+            end = max(hi, _end_of(db, lo))
+            if holes and lo <= holes[-1][1] + 1:
+                holes[-1] = holes[-1][0], max(end, holes[-1][1])
+            else:
+                holes.append((lo, end))
+            continue
+        yield from found
+        if len(found) == at_once:
+            left.append((found[-1].lo + 1, hi))
+    for lo, hi in holes:
+        lost(lo, hi, hi - lo + 1)
+
+
+at_once = 64
+"""Blocks fetched together while looking for what can be read."""
+
+most_probes = 20_000
+"""Queries spent on finding the borders of a damage; beyond it the rest of a range that fails counts as lost."""
+
+
+def _begin_in(db: sqlite3.Connection, lo: int, hi: int) -> list[block.Row]:
+    sql = f"select {columns} from block where lo between ? and ? order by lo limit {at_once}"
+    return [block.Row(*row) for row in db.execute(sql, (lo, hi))]
+
+
+def _end_of(db: sqlite3.Connection, lo: int) -> int:
+    """Last offset of a block whose data can't be read, if at least its head can."""
+    try:
+        row = db.execute("select hi from block where lo = ?", (lo,)).fetchone()
+    except sqlite3.DatabaseError:
+        return lo
+    return row[0] if row else lo
+
+
+def offset_at(db: sqlite3.Connection, time: int) -> int:
+    """First offset recorded at or after that time (µs). By bisection: ``recorded`` rises with the offset."""
+    row = db.execute("select min(lo), max(lo), max(hi) from block").fetchone()
+    if row[0] is None:
+        return 1
+    low, high, end = row[0], row[1], row[2] + 1
+    before: tuple[int, int] | None = None  # the last block that begins before that time
+    while low <= high:
+        middle = (low + high) // 2
+        lo, hi, recorded = db.execute(
+            "select lo, hi, recorded from block where lo <= ? order by lo desc limit 1", (middle,)
+        ).fetchone()
+        if recorded < time:
+            before = lo, hi
+            low = hi + 1
+        else:
+            high = lo - 1
+    if before is None:
+        first: int = db.execute("select min(lo) from block").fetchone()[0]
+        return first
+    for event in read_blocks(db, before[0], before[1], block.longest):
+        if event.recorded >= time:
+            return event.offset
+    following = db.execute("select min(lo) from block where lo > ?", (before[0],)).fetchone()[0]
+    return following if following is not None else end
