@@ -1,41 +1,41 @@
-"""The loop between a consumer and a sink: live first, what an outage left over beside it."""
+"""The loop between a consumer and a sink: live first, what an outage left over beside it.
+
+    page of a range ─► select ─► cut into batches ─► (fix their boundaries) ─► send ─► move the position
+                                                                                └► split: dead letters, owed again
+
+Each lane has a task and keeps its own order, oldest range first. Lanes don't wait for each other.
+"""
 
 import asyncio
-import re
-from fnmatch import translate
+from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.clock import Clock
+from gateway.deadletters import undelivered
 from gateway.errors import SinkRefused, SinkUnavailable
-from gateway.event import Event, event
+from gateway.event import SECOND, Event
+from gateway.rates import Limit, Meter
+from gateway.selection import Globs, Selection
 from gateway.sink import Batch, Outcome, Sink, Subscription
-from gateway.store.consumers import Consumer, Range
+from gateway.store.consumers import Consumer, Flight, Range
+from gateway.store.log import Log
+from gateway.store.trace import Deliveries
 
+page = 1_000
+"""Events read at once: what a block holds at most."""
 
-class Selection:
-    """Which events a subscription wants. Remembers the answer per (type, source): there are few of them."""
+most_lanes = 16
+"""Lanes under way at once; further ones begin when one is done."""
 
-    def __init__(self, types: list[str], sources: list[str]) -> None:
-        self._types = re.compile("|".join(map(translate, types)))
-        self._sources = re.compile("|".join(map(translate, sources)))
-        self._known: dict[tuple[str, str], bool] = {}
+most_ranges = 1_000
+"""Ranges owed; beyond it, because the receiver leaves so much open, nothing new is sent until some are settled."""
 
-    def of(self, events: list[Event]) -> list[Event]:
-        """Those that are wanted, in order."""
-        wanted = self._wanted
-        return [event for event in events if wanted(event.type, event.source)]
+pauses = (1.0, 4.0, 16.0, 60.0)
+"""Seconds before another try of what the receiver left open. After the last one it is a dead letter."""
 
-    def _wanted(self, type: str, source: str) -> bool:
-        key = (type, source)
-        try:
-            return self._known[key]
-        except KeyError:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            answer = bool(self._types.match(type) and self._sources.match(source))
-            self._known[key] = answer
-            return answer
+slice = SECOND // 4
+"""A replay at the speed of the recording sends what was recorded within this time at once."""
 
 
 class Delivery(Struct):
@@ -46,78 +46,227 @@ class Delivery(Struct):
     refused: int = 0
     problem: str | None = None
     attempts: int = 0
+    next_try: int | None = None
+    """When the supervisor connects again, µs."""
+    rates: dict[str, Meter] = field(default_factory=dict)
+    """Lane -> events per second."""
 
 
 class Forwarder:
     """Delivers what one consumer is owed: live first, what an outage left over beside it."""
 
-    def __init__(self, consumer: Consumer, sink: Sink, config: Subscription, clock: Clock) -> None:
+    def __init__(
+        self, consumer: Consumer, sink: Sink, config: Subscription, clock: Clock, pauses: Sequence[float] = pauses
+    ) -> None:
         self.consumer = consumer
+        self.config = config
         self.status = Delivery()
         self._sink = sink
-        self._config = config
         self._clock = clock
-        self._selection = Selection(config.types, config.sources)
+        self._pauses = pauses
+        self._strict = config.order == "strict"
+        self._fixed = bool(getattr(sink, "fixed_batches", False))
+        self._globs = Globs(config.types, config.sources)
+        self._selections: dict[int, tuple[Globs, Selection]] = {}
+        self._live, self._beside = Limit(config.live_rate), Limit(config.backlog_rate)
+        self._deliveries = Deliveries(consumer.log, consumer.name, clock)
 
     async def run(self) -> None:
         """Connect and deliver until the sink fails. Raises SinkUnavailable or SinkRefused: the supervisor tries again."""
         self.status.attempts += 1
+        self.status.next_try = None
         try:
             await self._sink.connect()
-            self.status = Delivery(True, self.status.delivered, self.status.refused)
-            self.consumer.split()
+            self.status.connected, self.status.problem, self.status.attempts = True, None, 0
+            if not self._strict:
+                self.consumer.split()
             await self._lanes()
         except* (SinkUnavailable, SinkRefused) as errors:
             self.status.problem = str(errors.exceptions[0])
             raise
         finally:
             self.status.connected = False
+            self.status.rates.clear()
+            self._deliveries.flush()
             await self._sink.close()
 
+    async def rest(self, seconds: float) -> None:
+        """Wait for the next try, and say when it will be."""
+        self.status.next_try = self._clock.now() + int(seconds * SECOND)
+        await asyncio.sleep(seconds)
+
     async def _lanes(self) -> None:
-        """A task per lane; a lane that is done ends, live never does."""
+        """A task per lane; a lane that is done ends, live never does. New ones are picked up as they appear."""
+        news = self.consumer.news
+        running: dict[str, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as lanes:
-            for lane in self.consumer.lanes():
-                lanes.create_task(self._lane(lane), name=f"{self._config.name} {lane}")
+            while True:
+                news.clear()
+                running = {lane: task for lane, task in running.items() if not task.done()}
+                for lane in self.consumer.lanes():
+                    if lane not in running and len(running) < most_lanes:
+                        task = lanes.create_task(self._lane(lane), name=f"{self.config.name} {lane}")
+                        task.add_done_callback(lambda _: news.set())
+                        running[lane] = task
+                await news.wait()
 
     async def _lane(self, lane: str) -> None:
         log_ = self.consumer.log
-        while range_ := self.consumer.owed(lane):
-            if range_.hi is None:
-                await log_.beyond(range_.lo - 1)
-            events = await log_.read(range_.lo, range_.hi, self._config.batch)
-            if not events:  # what was owed here is gone: retention has said so with a gap event
-                self.consumer.advance(range_, range_.hi if range_.hi is not None else log_.head)
-                continue
-            await self._deliver(range_, events)
-            if lane != "live":
-                await asyncio.sleep(len(events) / self._config.backlog_rate)
+        pages = _Pages(log_)
+        self.status.rates[lane] = Meter()
+        pace: _Pace | None = None
+        try:
+            while owed := self.consumer.owed(lane):
+                if owed.hi is None:
+                    await log_.beyond(owed.lo - 1)
+                head = log_.head  # as of before the read: what comes meanwhile isn't passed over
+                events = await pages.of(owed)
+                if not events:  # what was owed here is gone: retention has said so with a gap event
+                    self.consumer.advance(owed, owed.hi if owed.hi is not None else head)
+                    continue
+                pages.ahead(owed, events[-1].offset + 1)
+                pace = pace or (_Pace(owed.speed, events[0].recorded) if owed.speed else None)
+                await self._page(owed, events, pace)
+        finally:
+            pages.drop()
+            self.status.rates.pop(lane, None)
 
-    async def _deliver(self, range_: Range, events: list[Event]) -> None:
-        through = events[-1].offset
-        batch = Batch(range_.lane, range_.lo, through, self._selection.of(events))
-        outcome = await self._sink.send(batch) if batch.events else Outcome()
-        self.status.delivered += len(batch.events) - len(outcome.refused) - len(outcome.retry)
-        if not outcome.refused and not outcome.retry:
-            self.consumer.advance(range_, through)
+    async def _page(self, owed: Range, events: list[Event], pace: "_Pace | None") -> None:
+        wanted = self._wanted(owed, events)
+        if not wanted and not owed.flight:
+            self.consumer.advance(owed, events[-1].offset)
             return
-        self.status.refused += len(outcome.refused)
+        cuts = owed.flight.cuts if owed.flight else self._cuts(wanted, events[-1].offset, owed.speed)
+        if self._fixed and not owed.flight:
+            await self.consumer.fix(owed, Flight(cuts, self._globs))
+        limit = self._live if owed.lane == "live" else self._beside
+        begin = 0
+        for cut in cuts:
+            end = begin
+            while end < len(wanted) and wanted[end].offset <= cut:
+                end += 1
+            batch, begin = wanted[begin:end], end
+            if not batch:  # what was in it is gone
+                self.consumer.advance(owed, cut)
+                continue
+            if pace:
+                await pace.until(batch[0].recorded)
+            await limit.take(len(batch))
+            while len(self.consumer.ranges) > most_ranges and not owed.tries:
+                await self.consumer.settled.wait()
+            if not await self._send(owed, batch, cut):
+                return
+
+    def _wanted(self, owed: Range, events: list[Event]) -> list[Event]:
+        globs = [owed.flight.globs if owed.flight else self._globs]
+        for one in globs if owed.globs is None else [*globs, owed.globs]:
+            known = self._selections.get(id(one))
+            if known is None or known[0] is not one:
+                if len(self._selections) > 100:
+                    self._selections.clear()
+                known = self._selections[id(one)] = (one, Selection(one.types, one.sources))
+            events = known[1].of(events)
+        return events
+
+    def _cuts(self, wanted: list[Event], last: int, speed: float | None) -> list[int]:
+        """Last offsets of the batches; what isn't wanted between them belongs to the one before."""
+        cuts: list[int] = []
+        begin = 0
+        for n in range(1, len(wanted)):
+            late = speed is not None and wanted[n].recorded - wanted[begin].recorded > slice * speed
+            if late or n - begin >= self.config.batch:
+                cuts.append(wanted[n].offset - 1)
+                begin = n
+        return [*cuts, last]
+
+    async def _send(self, owed: Range, events: list[Event], through: int) -> bool:
+        """Deliver a batch. False: the lane has older ranges now."""
+        batch = Batch(owed.lane, owed.lo, through, events)
+        while True:
+            if owed.tries:
+                await asyncio.sleep(self._pauses[min(owed.tries, len(self._pauses)) - 1])
+            outcome = await self._sink.send(batch)
+            if len(outcome.retry) < len(events):
+                break
+            self.consumer.tried(owed)  # it takes nothing at all: likely it has troubles of its own
+            if owed.tries > len(self._pauses):
+                break
+        refused, retry = outcome.refused, outcome.retry
+        delivered = len(events) - len(refused) - len(retry)
+        self.status.delivered += delivered
+        self.status.rates[owed.lane].add(delivered, asyncio.get_running_loop().time())
+        if delivered:
+            self._deliveries.add(owed.lane, events[0].offset, through)
+        if not refused and not retry:
+            self.consumer.advance(owed, through)
+            return True
+        return self._split(owed, batch, outcome)
+
+    def _split(self, owed: Range, batch: Batch, outcome: Outcome) -> bool:
+        """A part was not taken: what never will be becomes dead letters, the rest is owed again, one by one."""
+        tries = owed.tries
         dead = [
-            self._dead_letter(event, outcome.refused[event.offset])
+            self._dead_letter(event, "refused", outcome.refused[event.offset], tries + 1)
             for event in batch.events
             if event.offset in outcome.refused
         ]
-        owed = [self.consumer.insertion("retry", offset, offset) for offset in outcome.retry]
-        stored = self.consumer.commit(range_, through, events=dead, also=owed)
-        assert stored is not None
-        await stored
+        retry = outcome.retry
+        if len(batch.events) == 1 and tries > len(self._pauses):
+            dead += [
+                self._dead_letter(one, "doubtful", "the receiver never said whether it took it", tries)
+                for one in batch.events
+                if retry
+            ]
+            retry = []
+        self.status.refused += len(dead)
+        again = self.consumer.retries(sorted(retry), lane="live" if self._strict else "retry-{id}")
+        self.consumer.commit(owed, batch.hi, events=dead, also=again, wait=False)
+        return not (again and self._strict)
 
-    def _dead_letter(self, refused: Event, reason: str) -> Event:
-        data = {
-            "stage": "deliver",
-            "consumer": self._config.name,
-            "reason": "refused",
-            "detail": reason,
-            "offset": refused.offset,
-        }
-        return event("rejected", refused.source, data, time=self._clock.now(), cause=refused.offset)
+    def _dead_letter(self, event: Event, reason: str, detail: str, attempts: int) -> Event:
+        return undelivered(event, self.config.name, reason, detail, attempts, self._clock.now())
+
+
+class _Pages:
+    """Reads the pages of a lane, the next one while the one before is being delivered."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._next: tuple[int, int, asyncio.Task[list[Event]]] | None = None
+
+    async def of(self, owed: Range) -> list[Event]:
+        """The next events of the range; exactly those of its flight if it has one."""
+        if owed.flight:
+            self.drop()
+            return await self._log.read(owed.lo, owed.flight.cuts[-1], 100 * page)
+        if self._next and self._next[:2] == (owed.id, owed.lo):
+            task, self._next = self._next[2], None
+            return await task
+        self.drop()
+        return await self._log.read(owed.lo, owed.hi, page)
+
+    def ahead(self, owed: Range, lo: int) -> None:
+        """Begin to read what follows. Only of ranges that are complete: live is in memory."""
+        if owed.hi is not None and lo <= owed.hi:
+            self._next = owed.id, lo, asyncio.create_task(self._log.read(lo, owed.hi, page))
+
+    def drop(self) -> None:
+        """Forget what was read ahead."""
+        if self._next:
+            self._next[2].cancel()
+            self._next = None
+
+
+class _Pace:
+    """The speed of a replay: a multiple of that of the recording."""
+
+    def __init__(self, speed: float, first: int) -> None:
+        self._speed = speed
+        self._first = first
+        self._time: Callable[[], float] = asyncio.get_running_loop().time
+        self._began = self._time()
+
+    async def until(self, recorded: int) -> None:
+        """Returns when something recorded then is due."""
+        due = self._began + (recorded - self._first) / SECOND / self._speed
+        await asyncio.sleep(max(0.0, due - self._time()))

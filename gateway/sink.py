@@ -4,10 +4,11 @@ A sink is one file in ``gateway/sinks/`` (or an entry point in the group ``redca
 holds
 
     Config    a subclass of ``Subscription``: the sink's own settings
-    Sink      Sink(config, identity): see the protocol below
+    Sink      Sink(config, identity): see the protocol below. One whose receiver knows a batch by its boundaries says
+              ``fixed_batches = True``: then they are on the disk before the first send, and a retry is the same batch
 """
 
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct, field
 
@@ -25,7 +26,14 @@ class Subscription(Struct, kw_only=True):
     sources: Annotated[list[str], Meta(description="globs of sources")] = field(default_factory=lambda: ["*"])
     start: Annotated[str, Meta(description='where a new subscription begins: "now" or "start"')] = "start"
     batch: Annotated[int, Meta(ge=1, le=10_000, description="most events handed to the sink at once")] = 200
-    backlog_rate: Annotated[int, Meta(ge=1, description="most events/s sent from the backlog beside live ones")] = (
+    order: Annotated[
+        Literal["live-first", "strict"],
+        Meta(description="after an outage: what is new first and the backlog beside it, or all in the log's order"),
+    ] = "live-first"
+    live_rate: Annotated[int | None, Meta(ge=1, description="most events/s sent as they come; left out: no limit")] = (
+        None
+    )
+    backlog_rate: Annotated[int, Meta(ge=1, description="most events/s sent of backlog and replays, beside live")] = (
         20_000
     )
 
@@ -50,7 +58,8 @@ class Outcome(Struct):
     """What became of a batch. Whatever is in neither list was accepted by the system of record.
 
     refused  offset -> why it can never be accepted: it becomes a dead letter
-    retry    offsets that are still owed
+    retry    offsets that are still owed: they are sent again one by one, more and more slowly, and are dead letters after
+             five tries. If nobody can be reached, raise SinkUnavailable instead
     """
 
     refused: dict[int, str] = field(default_factory=dict)
@@ -58,7 +67,7 @@ class Outcome(Struct):
 
 
 class Sink(Protocol):
-    """Delivers batches. Called by one task at a time, except that two lanes may be in ``send`` side by side."""
+    """Delivers batches. Called by one task at a time, except that several lanes may be in ``send`` side by side."""
 
     async def connect(self) -> None:
         """Returns once batches can be sent. Raises SinkUnavailable (we try again) or SinkRefused (somebody must act)."""

@@ -38,6 +38,8 @@ passing = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOENT, errno.ENODEV, er
 class Sink:
     """Writes, flushes and renames in a thread: a slow card doesn't hold up the loop."""
 
+    fixed_batches = True  # the name of a file says what is in it
+
     def __init__(self, config: Config, identity: Identity) -> None:
         self._folder = Path(config.folder)
         self._identity = identity

@@ -101,6 +101,7 @@ class Sink:
     """Keeps at most ``window`` messages unacknowledged; a lane half of it, so that a backlog never shuts live out."""
 
     def __init__(self, config: Config, identity: Identity) -> None:
+        self.fixed_batches = config.per_message == "batch"
         self._config = config
         self._client_id = config.client_id or f"redcar-{identity.gateway}"
         self._connection: Connection | None = None

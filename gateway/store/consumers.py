@@ -4,26 +4,79 @@ Normally one open range (lo, and everything after it). After an outage two: live
 and preload are the same operation, inserting a range. Nothing owed = everything delivered; lag is one sum.
 """
 
+import asyncio
 from asyncio import Future
 from collections.abc import Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
 
 from gateway.event import Event
+from gateway.selection import Globs
 from gateway.store.log import Log, Statement
 
 
+class Flight(Struct, frozen=True):
+    """Batches whose boundaries were fixed before their first send, so that a retry is the same: the last offset of each,
+    and what was selected."""
+
+    cuts: list[int]
+    globs: Globs
+
+
 class Range(Struct):
-    """Offsets lo..hi that are owed in a lane; ``hi`` None: everything from lo on."""
+    """Offsets lo..hi that are owed in a lane; ``hi`` None: everything from lo on. For the rest see ``owed`` in schema.sql."""
 
     id: int
     lane: str
     lo: int
     hi: int | None = None
+    globs: Globs | None = None
+    speed: float | None = None
+    tries: int = 0
+    flight: Flight | None = None
 
     def size(self, head: int) -> int:
         """Offsets in it that exist already."""
         return max(0, (head if self.hi is None else min(self.hi, head)) - self.lo + 1)
+
+    @property
+    def done(self) -> bool:
+        """Nothing of it is owed any more."""
+        return self.hi is not None and self.lo > self.hi
+
+    def move(self, through: int) -> None:
+        """Everything up to ``through`` is done."""
+        self.lo = through + 1
+        self.tries = 0
+        if self.flight:
+            left = [cut for cut in self.flight.cuts if cut > through]
+            self.flight = Flight(left, self.flight.globs) if left else None
+
+
+_encode = msgspec.json.Encoder().encode
+_globs = msgspec.json.Decoder(Globs).decode
+_flight = msgspec.json.Decoder(Flight).decode
+
+columns = "id, lane, lo, hi, globs, speed, tries, flight"
+
+
+def from_row(
+    id: int,
+    lane: str,
+    lo: int,
+    hi: int | None,
+    globs: str | None,
+    speed: float | None,
+    tries: int,
+    flight: str | None,
+) -> Range:
+    """A row of ``owed``, its columns in the order of ``columns``."""
+    return Range(id, lane, lo, hi, _globs(globs) if globs else None, speed, tries, _flight(flight) if flight else None)
+
+
+def _text(value: Struct | None) -> str | None:
+    return _encode(value).decode() if value is not None else None
 
 
 class Consumer:
@@ -34,6 +87,10 @@ class Consumer:
         self.name = name
         self.ranges = ranges
         self.state = state
+        self.news = asyncio.Event()
+        """A range was inserted."""
+        self.settled = asyncio.Event()
+        """Set for a moment whenever a range is done."""
         self._ids = ids
 
     def owed(self, lane: str) -> Range | None:
@@ -51,25 +108,64 @@ class Consumer:
         return sorted(names, key=lambda lane: lane != "live")
 
     def split(self) -> None:
-        """After an outage: what is already in the log becomes backlog, live goes on with what comes now."""
-        live = self.owed("live")
-        if live is None or live.hi is not None or live.size(self.log.head) == 0:
-            return
-        moved = self.insertion("backlog", live.lo, self.log.head)
-        live.lo = self.log.head + 1
-        self.log.append([], also=[moved, self._moved(live)], wait=False)
+        """After an outage: what is already in the log becomes backlog, live goes on with what comes now.
 
-    def owe(self, lane: str, lo: int, hi: int) -> Future[None] | None:
-        """Owe lo..hi (again) in a lane, without disturbing the others."""
-        return self.log.append([], also=[self.insertion(lane, lo, hi)])
+        A batch that was under way stays in the lane in which it was sent: it may have arrived there."""
+        live = next((found for found in self.ranges if found.lane == "live" and found.hi is None), None)
+        head = self.log.head
+        if live is None or live.size(head) == 0:
+            return
+        lo, statements = live.lo, []
+        if live.flight:
+            under_way = Range(self._ids.take(), "live", lo, live.flight.cuts[-1], flight=live.flight)
+            statements.append(self._inserted(under_way))
+            lo = live.flight.cuts[-1] + 1
+        if lo <= head:
+            before = next((one for one in self.ranges if one.lane == "backlog" and one.hi == lo - 1), None)
+            if before:
+                before.hi = head
+                statements.append(("update owed set hi = ? where id = ?", (head, before.id)))
+            else:
+                statements.append(self.insertion("backlog", lo, head))
+        live.move(head)
+        self.log.append([], also=[*statements, self._moved(live)], wait=False)
+
+    async def owe(
+        self,
+        lane: str,
+        lo: int,
+        hi: int,
+        *,
+        globs: Globs | None = None,
+        speed: float | None = None,
+        events: Iterable[Event] = (),
+    ) -> Range:
+        """Owe lo..hi (again), without disturbing other lanes; ``{id}`` in the lane's name makes it a lane of its own.
+        ``events`` say so in the log. Returns once that is on the disk."""
+        made = Range(self._ids.take(), lane, lo, hi, globs, speed)
+        made.lane = lane.format(id=made.id)
+        stored = self.log.append(list(events), also=[self._insert(made)])
+        assert stored is not None
+        await stored
+        self._take(made)
+        return made
 
     def advance(self, range: Range, through: int, *, state: bytes | None = None) -> None:
         """Everything of the range up to ``through`` is done. On the disk with some later commit, state and position together:
         a crash before it means that the reader sees some again, with the same identity."""
-        range.lo = through + 1
+        range.move(through)
         self.log.lazily(f"owed {range.id}", self._moved(range))
         if state is not None:
             self.log.lazily(f"state {self.name}", self._kept(state))
+
+    async def fix(self, range: Range, flight: Flight) -> None:
+        """Write down the boundaries of the next batches, in one transaction with the position they begin at."""
+        self.log.forget(f"owed {range.id}")
+        sql = "update owed set lo = ?, tries = ?, flight = ? where id = ?"
+        stored = self.log.append([], also=[(sql, (range.lo, range.tries, _text(flight), range.id))])
+        assert stored is not None
+        await stored
+        range.flight = flight
 
     def commit(
         self,
@@ -79,32 +175,61 @@ class Consumer:
         events: Iterable[Event] = (),
         also: Iterable[Statement] = (),
         state: bytes | None = None,
+        wait: bool = True,
     ) -> Future[None] | None:
-        """The same, in one transaction with what was made of it."""
-        range.lo = through + 1
+        """The same as ``advance``, in one transaction with what was made of it."""
+        range.move(through)
         self.log.forget(f"owed {range.id}")
         statements = [self._moved(range), *also]
         if state is not None:
             self.log.forget(f"state {self.name}")
             statements.append(self._kept(state))
-        return self.log.append(list(events), also=statements)
+        return self.log.append(list(events), also=statements, wait=wait)
+
+    def tried(self, range: Range) -> None:
+        """Once more nobody could say whether the event at ``lo`` was taken."""
+        range.tries += 1
+        self.log.lazily(f"owed {range.id}", self._moved(range))
+
+    def retries(self, offsets: Iterable[int], *, lane: str) -> list[Statement]:
+        """Owe events again, each by itself and in order; the statements must go into the next append."""
+        statements, name = [], ""
+        for offset in offsets:
+            made = Range(self._ids.take(), lane, offset, offset, tries=1)
+            name = made.lane = name or lane.format(id=made.id)
+            statements.append(self._inserted(made))
+        return statements
+
+    def insertion(self, lane: str, lo: int, hi: int | None) -> Statement:
+        """Owe lo..hi in a lane; the statement must go into the next append."""
+        return self._inserted(Range(self._ids.take(), lane, lo, hi))
+
+    def _inserted(self, made: Range) -> Statement:
+        self._take(made)
+        return self._insert(made)
+
+    def _take(self, made: Range) -> None:
+        self.ranges.append(made)
+        self.news.set()
+
+    def _insert(self, made: Range) -> Statement:
+        sql = f"insert into owed ({columns}, consumer) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        globs, flight = _text(made.globs), _text(made.flight)
+        return sql, (made.id, made.lane, made.lo, made.hi, globs, made.speed, made.tries, flight, self.name)
 
     def _kept(self, state: bytes) -> Statement:
         self.state = state
         return "insert or replace into state (consumer, value) values (?, ?)", (self.name, state)
 
-    def insertion(self, lane: str, lo: int, hi: int | None) -> Statement:
-        """Owe lo..hi in a lane; the statement must go into the next append."""
-        made = Range(self._ids.take(), lane, lo, hi)
-        self.ranges.append(made)
-        sql = "insert into owed (id, consumer, lane, lo, hi) values (?, ?, ?, ?, ?)"
-        return sql, (made.id, self.name, lane, lo, hi)
-
     def _moved(self, range: Range) -> Statement:
-        if range.hi is not None and range.lo > range.hi:
-            self.ranges.remove(range)
+        if range.done:
+            if range in self.ranges:
+                self.ranges.remove(range)
+                self.settled.set()
+                self.settled.clear()
             return "delete from owed where id = ?", (range.id,)
-        return "update owed set lo = ? where id = ?", (range.lo, range.id)
+        sql = "update owed set lo = ?, tries = ?, flight = ? where id = ?"
+        return sql, (range.lo, range.tries, _text(range.flight), range.id)
 
 
 class Ids:
@@ -130,22 +255,35 @@ class Consumers:
     @classmethod
     async def load(cls, log: Log) -> "Consumers":
         """What the log knows of its consumers."""
-        ((last,),) = await log.query("select coalesce(max(id), 0) from owed")
+        ((last,),) = await log.query("select coalesce(max(seq), 0) from sqlite_sequence where name = 'owed'")
         return cls(log, Ids(last))
 
     async def open(self, name: str, *, start: str = "start") -> Consumer:
         """The consumer of that name, where it stopped; a new one begins at the ``start`` of the log or ``now``."""
-        rows = await self._log.query("select id, lane, lo, hi from owed where consumer = ? order by lo", name)
-        state = await self._log.query("select value from state where consumer = ?", name)
-        ranges = [Range(*row) for row in rows]
-        consumer = Consumer(self._log, name, ranges, state[0][0] if state else None, self._ids)
-        if not any(found.hi is None for found in ranges):
+        consumer = await self._read(name)
+        if not any(found.hi is None for found in consumer.ranges):
             lo = 1 if start == "start" else self._log.head + 1
             made = self._log.append([], also=[consumer.insertion("live", lo, None)])
             assert made is not None
             await made
         self._opened[name] = consumer
         return consumer
+
+    async def find(self, name: str) -> Consumer | None:
+        """The consumer of that name if there is one, in use or not."""
+        if name in self._opened:
+            return self._opened[name]
+        consumer = await self._read(name)
+        return consumer if consumer.ranges else None
+
+    async def names(self) -> list[str]:
+        """Everybody who is owed something, or will be."""
+        return [name for (name,) in await self._log.query("select distinct consumer from owed order by consumer")]
+
+    async def _read(self, name: str) -> Consumer:
+        rows = await self._log.query(f"select {columns} from owed where consumer = ? order by lo", name)
+        state = await self._log.query("select value from state where consumer = ?", name)
+        return Consumer(self._log, name, [from_row(*row) for row in rows], state[0][0] if state else None, self._ids)
 
     def __iter__(self) -> Iterator[Consumer]:
         return iter(self._opened.values())
