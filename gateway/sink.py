@@ -30,9 +30,9 @@ class Subscription(Struct, kw_only=True):
         Literal["live-first", "strict"],
         Meta(description="after an outage: what is new first and the backlog beside it, or all in the log's order"),
     ] = "live-first"
-    live_rate: Annotated[int | None, Meta(ge=1, description="most events/s sent as they come; left out: no limit")] = (
-        None
-    )
+    live_rate: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="most events/s sent as they come; left out: no limit")
+    ] = None
     backlog_rate: Annotated[int, Meta(ge=1, description="most events/s sent of backlog and replays, beside live")] = (
         20_000
     )
