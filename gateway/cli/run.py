@@ -4,6 +4,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
     from gateway.settings import Settings
 
 
@@ -31,12 +34,19 @@ def start(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        from asyncio import new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         return runner.run(_run(settings))
+
+
+def _fastest_loop() -> "Callable[[], AbstractEventLoop]":
+    """uvloop where its wheel is installed (the extra ``fast``), else Python's own."""
+    try:
+        import uvloop
+    except ImportError:
+        import asyncio
+
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 async def _run(settings: "Settings") -> int:
@@ -53,9 +63,18 @@ async def _run(settings: "Settings") -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_gateway(settings) as gateway:
         where = ", ".join(f"{one.address}:{port}" for one, port in zip(settings.listener, gateway.ports))
-        log.info("redcar %s: %s: MQTT on %s; %s events in %s", __version__, settings.gateway.name, where, gateway.log.head, gateway.log.path)
+        log.info(
+            "redcar %s: %s: MQTT on %s; %s events in %s",
+            __version__,
+            settings.gateway.name,
+            where,
+            gateway.log.head,
+            gateway.log.path,
+        )
         if not settings.access.users:
-            log.info("loopback only, because no users exist: redcar user add NAME, then access.users in the configuration")
+            log.info(
+                "loopback only, because no users exist: redcar user add NAME, then access.users in the configuration"
+            )
         notify.ready()
         await notify.alive_until(stop)
         notify.stopping()
