@@ -47,8 +47,7 @@ class Radio:
         self._passive = passive
         self._lock = asyncio.Lock()
         self._ears: set[_Ear] = set()
-        self._scanner: BleakScanner | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._scan: asyncio.Task[None] | None = None
         self._newest: dict[str, tuple[int, float]] = {}
         self._heard: float = 0
         self._ever_heard = False
@@ -58,12 +57,11 @@ class Radio:
     async def listen(self) -> AsyncIterator[AsyncIterator[Advert]]:
         """Adverts of all devices. Raises LinkLost, also from the iterator; DeviceRefused if we may not."""
         ear = _Ear()
-        async with self._lock:
-            if self._watch is None or self._watch.done():
-                await self._stop()
-                await self._start()
-            self._ears.add(ear)
         try:
+            async with self._lock:
+                self._ears.add(ear)
+                if self._scan is None or self._scan.done():
+                    await self._start()
             async with aclosing(ear.adverts()) as adverts:
                 yield adverts
         finally:
@@ -73,31 +71,40 @@ class Radio:
                     await self._stop()
 
     async def _start(self) -> None:
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._scan = asyncio.create_task(self._scanning(begun), name=self.name)
+        self._scan.add_done_callback(self._over)
+        await asyncio.wait([begun, self._scan], return_when=asyncio.FIRST_COMPLETED)
+        if not begun.done():
+            raise self._problem(self._scan) or LinkLost(f"{self.name}: stopped")
+
+    async def _stop(self) -> None:
+        if self._scan:
+            self._scan.cancel()
+            await asyncio.wait([self._scan])
+        self._scan = None
+
+    async def _scanning(self, begun: asyncio.Future[None]) -> None:
+        """Owns the scanner. Ends only by being cancelled, or by raising what is wrong."""
         possible: dict[str, Any] = {"adapter": self._adapter} if self._adapter else {}
         if self._passive:
             possible["or_patterns"] = _GENERAL
         scanner = BleakScanner(self._found, None, "passive" if self._passive else "active", bluez=possible)  # type: ignore[arg-type]
-        try:
-            async with asyncio.timeout(answer):
-                if self._silences > 1:
-                    await switch_off_and_on(self._adapter)
+        async with asyncio.timeout(answer) as limit:
+            if self._silences > 1:
+                await switch_off_and_on(self._adapter)
+            async with trouble(self._adapter) as news:
                 await scanner.start()
-        except (BleakError, OSError, EOFError) as error:  # a TimeoutError is an OSError
-            raise explained(self.name, error) from error
-        self._scanner, self._heard = scanner, asyncio.get_running_loop().time()
-        self._watch = asyncio.create_task(self._watched(), name=f"{self.name} watch")
-        self._watch.add_done_callback(self._over)
-
-    async def _stop(self) -> None:
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
-        scanner, self._scanner, self._watch = self._scanner, None, None
-        if scanner:
-            # what can't be stopped is gone: the adapter, bluetoothd, the bus
-            with suppress(BleakError, OSError, EOFError, AssertionError):
-                async with asyncio.timeout(answer):
-                    await scanner.stop()
+                limit.reschedule(None)
+                self._heard = asyncio.get_running_loop().time()
+                begun.set_result(None)
+                try:
+                    await self._watch(news)
+                finally:
+                    # what can't be stopped is gone: the adapter, bluetoothd, the bus
+                    with suppress(BleakError, OSError, EOFError, AssertionError):
+                        async with asyncio.timeout(answer):
+                            await scanner.stop()
 
     def _found(self, device: BLEDevice, data: AdvertisementData) -> None:
         if not data.service_data and not data.manufacturer_data:
@@ -117,31 +124,31 @@ class Radio:
         for ear in self._ears:
             ear.hear(Advert(device.address, data.local_name, rssi, service, company))
 
-    async def _watched(self) -> None:
-        """Returns never; raises what is wrong."""
+    async def _watch(self, news: asyncio.Queue[str]) -> None:
         loop = asyncio.get_running_loop()
-        async with trouble(self._adapter) as news:
-            while True:
-                longest = silence if self._ever_heard else patience
-                left = self._heard + longest - loop.time()
-                if left <= 0:
-                    self._silences += 1
-                    more = ", although it was switched off and on: restart the machine, or use another adapter"
-                    what = f"no advertisement of any device for {longest:.0f} s{more if self._silences > 2 else ''}"
-                    raise LinkLost(f"{self.name}: {what}")
-                with suppress(TimeoutError):
-                    what = await asyncio.wait_for(news.get(), left)
-                    raise LinkLost(f"{self.name}: {what}")
+        while True:
+            longest = silence if self._ever_heard else patience
+            left = self._heard + longest - loop.time()
+            if left <= 0:
+                self._silences += 1
+                more = ", although it was switched off and on: restart the machine, or use another adapter"
+                what = f"no advertisement of any device for {longest:.0f} s{more if self._silences > 2 else ''}"
+                raise LinkLost(f"{self.name}: {what}")
+            with suppress(TimeoutError):
+                what = await asyncio.wait_for(news.get(), min(left, silence))
+                raise LinkLost(f"{self.name}: {what}")
 
-    def _over(self, watch: asyncio.Task[None]) -> None:
+    def _over(self, scan: asyncio.Task[None]) -> None:
         """Whoever listens learns why there is nothing more to hear."""
-        problem = None if watch.cancelled() else watch.exception()
-        if isinstance(problem, BleakError | OSError | EOFError):
-            problem = explained(self.name, problem)
+        problem = self._problem(scan)
         if problem:
             for ear in self._ears:
                 ear.fail(problem)
             self._ears.clear()
+
+    def _problem(self, scan: asyncio.Task[None]) -> BaseException | None:
+        problem = None if scan.cancelled() else scan.exception()
+        return explained(self.name, problem) if isinstance(problem, BleakError | OSError | EOFError) else problem
 
 
 class _Ear:

@@ -3,6 +3,7 @@
 Source: BlueZ 5.8x documentation, org.bluez.Adapter and org.bluez.Error; D-Bus Specification 0.43, NameOwnerChanged.
 """
 
+import asyncio
 import getpass
 import sys
 from asyncio import Queue
@@ -17,6 +18,8 @@ if sys.platform == "linux":  # bleak brings dbus-fast there only
     from bleak.backends.bluezdbus.utils import assert_reply, get_dbus_authenticator
     from dbus_fast import BusType, Message, MessageType, Variant
     from dbus_fast.aio import MessageBus
+
+settling = 0.25  # seconds a radio gets between off and on
 
 _NOT_AVAILABLE = {
     "NO_BLUETOOTH": "there is no Bluetooth adapter: plug one in, or take dtoverlay=disable-bt out of config.txt",
@@ -87,11 +90,12 @@ async def trouble(adapter: str | None) -> AsyncIterator[Queue[str]]:
 
 
 async def switch_off_and_on(adapter: str | None) -> None:
-    """What wakes a radio that bluetoothd believes to be scanning."""
+    """What wakes a radio that bluetoothd believes to be scanning. Returns once it is on again."""
     path = f"/org/bluez/{adapter or 'hci0'}"
     async with _system_bus() as bus:
         for on in (False, True):
             await _call(bus, "org.bluez", path, "Set", "ssv", "org.bluez.Adapter1", "Powered", Variant("b", on))
+            await asyncio.sleep(settling)
 
 
 @asynccontextmanager
@@ -105,5 +109,6 @@ async def _system_bus() -> AsyncIterator[MessageBus]:
 
 async def _call(bus: MessageBus, name: str, path: str, member: str, signature: str, *body: object) -> None:
     interface = "org.freedesktop.DBus.Properties" if member == "Set" else name
-    message = Message(name, path, interface, member, signature=signature, body=[*body])
-    assert_reply(await bus.call(message))
+    reply = await bus.call(Message(name, path, interface, member, signature=signature, body=[*body]))
+    assert reply
+    assert_reply(reply)
