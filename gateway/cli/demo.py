@@ -15,7 +15,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "  redcar demo --rate 1000 --plain\n",
     )
     demo.add_argument("--seconds", metavar="N", type=float, default=60.0, help="end by itself after N (60); 0: never")
-    demo.add_argument("--rate", metavar="N", type=float, default=50.0, help="messages/s of the busiest device (50)")
+    demo.add_argument("--rate", metavar="N", type=float, default=500.0, help="messages/s of the busiest device (500)")
     demo.add_argument("--data", metavar="FOLDER", help="keep configuration and log in this new folder")
     demo.add_argument("--plain", action="store_true", help="lines instead of a picture, as when it isn't a terminal")
     demo.set_defaults(run=run)

@@ -16,10 +16,9 @@ class Child:
     async def start(cls, module: str, *args: str) -> "Child":
         """Returns at once; its first words tell that it is ready."""
         command = f"import sys; from gateway.demo.{module} import main; sys.exit(main())"
-        return cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-W", "ignore", "-c", command, *args, stdin=PIPE, stdout=PIPE, limit=2**24
-            )
+        words = [sys.executable, "-W", "ignore", "-c", command, *args]
+        return cls(  # a session of its own: Ctrl-C is for us
+            await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, limit=2**24, start_new_session=True)
         )
 
     async def listen(self) -> bytes:

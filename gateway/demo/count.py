@@ -40,7 +40,7 @@ class Count(Struct):
             f" {self.sent.frames:,} frames on serial lines",
             f"stored              {self.stored:9,}   events: readings, alarms, devices coming and going",
             f"delivered upstream  {self.stored - self.missing:9,}",
-            f"lost                {self.missing + self.lost:9,}",
+            f"lost                {max(self.missing, self.lost):9,}",
             f"duplicated          {len(report.duplicates):9,}{again if report.repeats else ''}",
             f"out of order        {report.disorder:9,}",
         ]

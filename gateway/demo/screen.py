@@ -1,6 +1,7 @@
 """What the demo shows: a picture that renews itself on a terminal, lines anywhere else."""
 
 import sys
+from collections.abc import Iterable
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -70,8 +71,8 @@ class Terminal:
         page = Group(
             _figures(picture),
             _side_by_side(_devices(picture), _alarms(picture)),
-            Panel(Text("\n".join(map(_line, picture.latest))), title="newest events", height=10),
-            Panel(Text("\n".join(self._said)), title="what happened", height=8),
+            Panel(_column(map(_line, picture.latest)), title="newest events", height=10),
+            Panel(_column(self._said), title="what happened", height=8),
             Text("  c cuts the upstream off or brings it back     q ends", style="dim"),
         )
         self._live.update(page, refresh=True)
@@ -86,6 +87,10 @@ class Terminal:
 def open_screen(plain: bool) -> Screen:
     """A terminal if there is one."""
     return Lines() if plain or not sys.stdout.isatty() else Terminal()
+
+
+def _column(lines: Iterable[str]) -> Text:
+    return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
 
 def _figures(picture: Picture) -> Panel:
@@ -121,7 +126,7 @@ def _side_by_side(left: Panel, right: Panel) -> Table:
 def _devices(picture: Picture) -> Panel:
     grid = Table.grid(padding=(0, 2))
     for source, event in sorted(picture.devices.items()):
-        grid.add_row(source, Text(_values(event), style="dim", no_wrap=True))
+        grid.add_row(source, Text(_values(event), style="dim", no_wrap=True, overflow="ellipsis"))
     return Panel(grid, title="devices", height=11)
 
 
@@ -135,8 +140,8 @@ def _alarms(picture: Picture) -> Panel:
 
 def _values(event: Event) -> str:
     shown = (f"{name} {value}" for name, value in event.data.items() if name not in ("n", "_quality"))
-    return "  ".join(shown)[:60]
+    return "  ".join(shown)
 
 
 def _line(event: Event) -> str:
-    return f"{event.offset:7}  {clock(event.time)}  {event.type:16} {event.source:22} {event.body.decode()[:70]}"
+    return f"{event.offset:7}  {clock(event.time)}  {event.type:16} {event.source:22} {event.body.decode()}"

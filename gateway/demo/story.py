@@ -97,6 +97,7 @@ class Run:
 
     async def until_delivered(self) -> int:
         """Bring the upstream back and wait until nothing is owed; gives the newest offset of which that is true."""
+        self._ended.clear()
         await self._plug(True)
         forwarder = self._gateway.forwarders[0]
         end = self._now + patience

@@ -29,6 +29,7 @@ class Picture(Struct):
     news: list[str] = field(default_factory=list)
     """What happened since the last picture, other than readings."""
     latest: list[Event] = field(default_factory=list)
+    """The newest events, but of each source and type one per picture: else the busiest device would fill them."""
 
 
 class Watch:
@@ -49,10 +50,13 @@ class Watch:
         """Read what is new and say how things stand."""
         log, picture = self._gateway.log, self.picture
         picture.news = []
+        newest: dict[tuple[str, str], Event] = {}
         while events := await log.read(self._position + 1):
             self._position = events[-1].offset
             for event in events:
                 self._take(event)
+                newest[event.source, event.type] = event
+        self._latest += sorted(newest.values(), key=lambda event: event.offset)
         picture.latest = list(self._latest)
         picture.seconds, picture.plugged_in = seconds, plugged_in
         picture.stored = log.head
@@ -76,12 +80,7 @@ class Watch:
         picture = self.picture
         if event.type == "reading":
             picture.devices[event.source] = event
-            self._latest.append(event)
-            return
-        if event.type == "tick":
-            return
-        self._latest.append(event)
-        if event.type == "alarm.raised":
+        elif event.type == "alarm.raised":
             self.raised += 1
             picture.alarms[event.data["occurrence"]] = event
             picture.news.append(f"alarm: {event.data['text']} ({event.data['severity']})")
