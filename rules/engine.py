@@ -8,6 +8,7 @@ it was set for, whoever brought the news: the same log gives the same alarms how
     the time  ─► fire        ─► judge ─┴─► advance ─► alarm.raised, alarm.cleared ─► rules that ask for this alarm
 """
 
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from gateway.event import Event
@@ -139,8 +140,11 @@ class Engine:
             data = usable(data)
         metrics = tuple(data)
         shape = device.shapes.get(metrics) or self._shape(device, metrics)
+        lag = device.lag
         if not device.take(data, shape, event):
             return
+        if device.lag != lag:
+            self._plan_anew(device.instances)
         now = device.now
         for instance in shape.glance(now) if shape.glance else self._often(device, shape):
             self._judge(instance, now)
@@ -149,13 +153,14 @@ class Engine:
                 self._plan(instance)
 
     def _skip(self, begin: int, end: int) -> None:
-        """The gateway was down: delays don't run through that, ages begin anew."""
+        """The gateway was down: delays and ages don't run through that."""
         if end > begin:
             for device in self.devices.values():
-                device.skip(end)
+                device.skip(begin, end)
             for of_rule in self.instances:
                 for instance in of_rule.values():
-                    instance.skip(begin - instance.lag, end - instance.lag)
+                    instance.skip(begin, end)
+            self._plan_all()
 
     def _shift(self, by: int) -> None:
         """The wall clock was set: all times move along, so that every delay and age goes on as if it hadn't been."""
@@ -230,14 +235,18 @@ class Engine:
             heappush(self._timers, (wall, instance.rank, instance.key))
             self._soonest = self._timers[0][0]
 
+    def _plan_anew(self, instances: Iterable[Instance]) -> None:
+        """After the wall clock and their own came to differ by something else than before."""
+        for instance in instances:
+            instance.queued = None
+            self._plan(instance)
+
     def _plan_all(self) -> None:
         self._timers, self._soonest = [], FAR
         for device in self.devices.values():
             device.wake = FAR
         for of_rule in self.instances:
-            for instance in of_rule.values():
-                instance.queued = None
-                self._plan(instance)
+            self._plan_anew(of_rule.values())
 
     def _fire(self, wall: int) -> None:
         """Look at everything that is due by now, in the order in which it was."""

@@ -109,8 +109,9 @@ class Instance(Struct, eq=False):
 
     def skip(self, begin: int, end: int) -> None:
         """Nobody watched from begin to end: a delay doesn't run through that."""
+        begin, end = begin - self.lag, end - self.lag
         if self.mark is not None and self.mark < end:
-            self.mark += end - max(begin, self.mark)
+            self.mark = end - max(0, begin - self.mark)
 
     def shift(self, by: int) -> None:
         """The wall clock was set."""
@@ -144,7 +145,8 @@ class Device(Struct, eq=False):
     wake      its own time from which on a timer may be due; it may be too early, never too late
     numbers   metric -> last good value; a missing one is unknown
     newest    metric -> time of its newest value
-    seen      metric -> time of its newest good value, "" for any, as far as some age() asks for it
+    seen      metric -> time from which its age counts: that of its newest good value, later by the time that nobody
+              watched. "" is any metric; the others are there as far as some age() asks for them
     rules     (rank, place) of the rules that look at it
     """
 
@@ -176,7 +178,7 @@ class Device(Struct, eq=False):
             kind: Any = type(value)
             if kind in _NUMBERS and -_HUGE < value < _HUGE:
                 numbers[metric] = value
-                if metric in seen:
+                if seen.get(metric, time) < time:
                     seen[metric] = time
                 for memory in memories:
                     memory.add(time, float(value))
@@ -191,6 +193,7 @@ class Device(Struct, eq=False):
             self.lag = lag if lag > live else 0
             if time >= self.now:
                 self.now = time
+            if seen.get("", 0) < time:
                 seen[""] = time
         return fresh
 
@@ -199,10 +202,11 @@ class Device(Struct, eq=False):
         self.numbers.clear()
         self.texts.clear()
 
-    def skip(self, end: int) -> None:
-        """Nobody watched until then: every age() begins anew."""
+    def skip(self, begin: int, end: int) -> None:
+        """Nobody watched from begin to end: nothing grows older through that."""
         for metric, time in self.seen.items():
-            self.seen[metric] = max(time, end - self.lag)
+            if time < end - self.lag:
+                self.seen[metric] = end - self.lag - max(0, begin - self.lag - time)
 
     def shift(self, by: int) -> None:
         """The wall clock was set: everything it told us the time of moves along."""

@@ -319,7 +319,14 @@ def test_down_time_doesnt_count(back: Event) -> None:
     log = Log(HOT + '[rule.silent]\non = "*"\nwhen = "age() > 5m"', ticking=False)
     log.feed(reading(0, "boiler-1", temperature=85), tick(10), back)
     log.ticking = True
-    assert log.wait(11_000) == ["10020s boiler-1 hot active", "10300s boiler-1 silent active"]
+    assert log.wait(11_000) == ["10020s boiler-1 hot active", "10290s boiler-1 silent active"]
+
+
+def test_down_time_clears_nothing() -> None:
+    log = Log('[rule.silent]\non = "*"\nwhen = "age() > 5m"', ticking=False)
+    log.feed(reading(0, "a", x=1), tick(400), at(9000, "gateway.started", "gateway"), reading(9001, "b", x=1))
+    assert log.feed(tick(9200)) == []
+    assert log.feed(reading(9300, "a", x=1)) == ["9300s a silent clear"]
 
 
 def test_a_gap_of_offsets_is_no_gap_in_time() -> None:

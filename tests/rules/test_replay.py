@@ -123,8 +123,18 @@ def test_restart_at_every_event(steps: list[Step]) -> None:
     assert bodies(replayed(written, restarting=True)) == bodies(alarms)
 
 
+AFTER_A_GAP: list[Step] = [
+    (0, ("a2", {"temperature": 0})),
+    (45, ("gateway", {"type": "gateway.started"})),
+    (0, ("a2", {"temperature": 0, "late": 1})),
+    (45, ("gateway", {"type": "device.offline"})),
+]
+"""A reading from before the gap, newer than what was known: it once made its device older than the gap allowed."""
+
+
 @settings(max_examples=60, deadline=None)
 @given(logs, st.integers(2, 9))
+@example(AFTER_A_GAP, 2)
 def test_pages_of_any_size(steps: list[Step], together: int) -> None:
     written, alarms = with_ticks(steps)
     assert bodies(replayed(written, together=together)) == bodies(alarms)
