@@ -2,6 +2,7 @@
 
 device.discovered   somebody speaks whom no binding accepts: offered for adoption, once
 device.adopted      accepted, by a binding or by an operator
+device.ignored      an operator doesn't want it: what it sends is dropped
 device.online       readings come (again)
 device.offline      none for ``silent_after``, or the device's last will says so
 """
@@ -14,6 +15,10 @@ from msgspec import Struct
 from gateway.event import SECOND, Event, event
 from gateway.store.log import Statement
 
+most_offered = 1_000
+"""Devices that wait for adoption; beyond it the one that was discovered first is forgotten, until it is heard again. Radios
+hear neighbours, and phones change their address every quarter of an hour."""
+
 
 class Device(Struct):
     """One source. ``seen`` is monotonic, so that a stepping clock silences nobody."""
@@ -23,6 +28,7 @@ class Device(Struct):
     adopted: bool = False
     online: bool = False
     since: int = 0
+    ignored: bool = False
     seen: int = 0
     silent_after: float | None = None
     sequence: int | None = None
@@ -36,6 +42,8 @@ class Devices:
         self.known = {device.source: device for device in known}
         self.events: list[Event] = []
         self.rows: list[Statement] = []
+        waiting = sorted(self.known.values(), key=lambda device: device.since)
+        self._offered = {device.source: None for device in waiting if not device.adopted and not device.ignored}
 
     def accept(self, source: str, driver: str, allow: list[str], now: int) -> Device:
         """The device of that name, made known if it is new and adopted if ``allow`` has a glob for it."""
@@ -43,15 +51,22 @@ class Devices:
         if device is None:
             device = self.known[source] = Device(source, driver, since=now)
             if not _allowed(source, allow):
-                self._happened("device.discovered", device, now)
-        if not device.adopted and _allowed(source, allow):
+                self._offer(device, now)
+        if not device.adopted and not device.ignored and _allowed(source, allow):
             self.adopt(device, now)
         return device
 
     def adopt(self, device: Device, now: int) -> None:
         """From now on its readings are stored."""
-        device.adopted = True
+        device.adopted, device.ignored = True, False
+        self._offered.pop(device.source, None)
         self._happened("device.adopted", device, now)
+
+    def ignore(self, device: Device, now: int) -> None:
+        """From now on nothing of it is stored, whatever the bindings allow."""
+        device.adopted, device.ignored, device.online = False, True, False
+        self._offered.pop(device.source, None)
+        self._happened("device.ignored", device, now)
 
     def heard(self, device: Device, now: int, monotonic: int) -> None:
         """It gave a sign of life."""
@@ -79,12 +94,20 @@ class Devices:
             self.events, self.rows = [], []
         return changed
 
+    def _offer(self, device: Device, now: int) -> None:
+        self._happened("device.discovered", device, now)
+        self._offered[device.source] = None
+        if len(self._offered) > most_offered:
+            oldest = next(iter(self._offered))
+            del self._offered[oldest], self.known[oldest]
+            self.rows.append(("delete from device where source = ?", (oldest,)))
+
     def _happened(self, type: str, device: Device, now: int, **more: str) -> None:
         self.events.append(event(type, device.source, {"driver": device.driver, **more}, time=now))
         self.rows.append(
             (
-                "insert or replace into device (source, driver, adopted, online, since) values (?, ?, ?, ?, ?)",
-                (device.source, device.driver, device.adopted, device.online, device.since),
+                "insert or replace into device (source, driver, adopted, online, since, ignored) values (?, ?, ?, ?, ?, ?)",
+                (device.source, device.driver, device.adopted, device.online, device.since, device.ignored),
             )
         )
 

@@ -5,14 +5,14 @@ stamped by the clock, appended to the log; the future that comes back is the ack
     serial, BLE   take(bound, item)    ─┴─► decode ─► Reading ─► normalise ─► Event ─► log.append
 """
 
-import base64
 import re
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
 
+from gateway import evidence
 from gateway.catalogue import normalise
 from gateway.clock import Clock
 from gateway.devices import Device, Devices
@@ -67,6 +67,7 @@ class Ingest:
         self._clock = clock
         self._devices = devices
         self._retained = retained
+        self._bound = bound
         self._patterns = [(topic_pattern(topic), one) for one in bound for topic in one.binding.topics]
         self._routes: dict[str, Route | None] = {}
 
@@ -115,6 +116,37 @@ class Ingest:
             item.captures = route.captures
         self._decoded(route, item, self._clock.now(), self._clock.monotonic(), events)
         self._append(events, [], wait=False)
+
+    def again(self, letter: Event) -> list[Event]:
+        """Readings that the present drivers make of an input that was rejected, at its time. Raises Undecodable."""
+        item = evidence.restored(letter.data)
+        for route in self._candidates(item, letter):
+            made = []
+            for found in route.bound.driver.decode(item, Context(route.bound.binding)):
+                source = (
+                    route.source if found.source is None else _source(route.bound.binding, route.captures, found.source)
+                )
+                device = self._devices.known.get(source)
+                if isinstance(found, Reading) and device is not None and device.adopted:
+                    values, flags, quality = normalise(found)
+                    time = found.time if found.time is not None and found.time <= letter.time + ahead else letter.time
+                    data = {**values, "_quality": flags} if flags else values
+                    made.append(event("reading", source, data, time=time, quality=quality, cause=letter.offset))
+            return made
+        raise Undecodable("unknown_format", "no binding takes it any more: see redcar.toml")
+
+    def _candidates(self, item: bytearray | Advert | Message, letter: Event) -> Iterator[Route]:
+        """Where an input that was rejected leads now."""
+        if isinstance(item, Message):
+            if route := self._route(item.topic):
+                item.captures = route.captures
+                yield route
+            return
+        device = item.address if isinstance(item, Advert) else None
+        for bound in self._bound:
+            source = _source(bound.binding, {}, device)
+            if isinstance(item, bound.driver.input) and source == letter.source:
+                yield Route(bound, {}, source)
 
     def watch(self) -> None:
         """Notice who went silent."""
@@ -165,7 +197,7 @@ class Ingest:
             for found in route.bound.driver.decode(item, route.bound.context):
                 device = self._device(route, found, now)
                 if not device.adopted:
-                    accepted = False
+                    accepted = accepted and device.ignored
                 elif isinstance(found, Reading):
                     self._reading(device, found, now, monotonic, events)
                 elif found.online:
@@ -230,17 +262,9 @@ def _source(binding: Binding, captures: dict[str, str], device: str | None) -> s
     return binding.names.get(device) or binding.source.format_map(_Captures(captures, device=device))
 
 
-def _payload(payload: bytes | bytearray) -> dict[str, Any]:
-    """Bytes in JSON: as text where they are text, which people can read, else in base 64."""
-    try:
-        return {"payload": payload.decode()}
-    except UnicodeDecodeError:
-        return {"payload_base64": base64.b64encode(payload).decode()}
-
-
 def _message(message: Publish, now: int) -> Event:
     """A message that nobody claims, as it came."""
-    data = {"topic": message.topic, **_payload(message.payload), "qos": message.qos}
+    data = {"topic": message.topic, **evidence.payload(message.payload), "qos": message.qos}
     if message.retain:
         data["retain"] = True
     if message.client:
@@ -250,14 +274,8 @@ def _message(message: Publish, now: int) -> Event:
 
 def _rejected(route: Route, error: Undecodable, item: bytearray | Advert | Message, now: int) -> Event:
     """A dead letter: what couldn't be read, why, and the bytes themselves."""
-    source, evidence = route.source, {}
-    if isinstance(item, Message):
-        evidence = {"topic": item.topic, **_payload(item.payload)}
-    elif isinstance(item, Advert):
-        source = _source(route.bound.binding, {}, item.address)
-        adverts = {**item.service_data, **item.manufacturer_data}
-        evidence = {"address": item.address, "advert": {key: value.hex() for key, value in adverts.items()}}
-    else:
-        evidence = _payload(item[-1024:])
-    said = {"stage": "decode", "driver": route.bound.binding.driver, "reason": error.reason, "detail": error.detail}
-    return event("rejected", source, {**said, **evidence}, time=now, quality=Quality.decode)
+    binding = route.bound.binding
+    source = _source(binding, {}, item.address) if isinstance(item, Advert) else route.source
+    said = {"stage": "decode", "driver": binding.driver, "reason": error.reason, "detail": error.detail}
+    tried = {"permanent": True, "attempts": 1}
+    return event("rejected", source, {**said, **tried, **evidence.kept(item)}, time=now, quality=Quality.decode)

@@ -65,7 +65,8 @@ create table device (
     driver  text not null,
     adopted integer not null,
     online  integer not null,
-    since   integer not null       -- when it was discovered, microseconds
+    since   integer not null,      -- when it was discovered, microseconds
+    ignored integer not null
 ) without rowid;
 
 -- A fold of the clock.* events and of boots: from offset lo on, wall minus monotonic time is apart. See eras.py.
