@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import Clock, Step, Synchronisation, boot_id
+from gateway.clock import Clock, Synchronisation, boot_id
 from gateway.event import SECOND
 
 
@@ -38,33 +38,65 @@ def test_times_are_in_microseconds() -> None:
 
 
 @pytest.mark.parametrize("moved", [20_000 * 86_400, 3600, 1.001, -1.001, -3600, -20_000 * 86_400])
-def test_a_step_is_told_once_with_the_time_before_and_after(moved: float) -> None:
+def test_a_step_begins_an_era_once(moved: float) -> None:
     times = Times()
     clock = times.clock()
+    first = clock.era()
+    apart = first.apart
     times.passes(2)
-    expected = times.wall_us
+    assert clock.era() is first
     times.wall_us += round(moved * SECOND)
-    assert clock.step() == Step(expected, times.wall_us)
+    second = clock.era()
+    assert second is not first
+    assert (first.apart, second.apart - apart) == (apart, round(moved * SECOND))
     times.passes(2)
-    assert clock.step() is None
+    assert clock.era() is second
 
 
-def test_a_second_and_less_is_no_step() -> None:
+@pytest.mark.parametrize("trust", [True, False])
+def test_a_second_and_less_is_no_step(trust: bool) -> None:
     times = Times()
-    clock = times.clock()
+    clock = times.clock(trust)
+    era = clock.era()
     for moved in (1.0, -1.0, 0.5):
         times.passes(10)
         times.wall_us += round(moved * SECOND)
-        assert clock.step() is None
+        assert clock.era() is era
 
 
-def test_slow_drift_never_adds_up_to_a_step() -> None:
+def test_slow_corrections_of_a_trusted_clock_never_add_up_to_a_step() -> None:
     times = Times()
-    clock = times.clock()
+    clock = times.clock(trust=True)
+    era = clock.era()
     for _ in range(10_000):
         times.passes(5)
         times.wall_us += 2500  # 500 ppm, the fastest the kernel slews
-        assert clock.step() is None
+        assert clock.era() is era
+    assert era.apart == times.wall_us - times.monotonic_us
+
+
+def test_a_clock_that_nobody_confirms_drifts_by_a_second_in_an_era() -> None:
+    times = Times()
+    clock = times.clock()
+    eras = []
+    for _ in range(1_000):
+        times.passes(5)
+        times.wall_us += 2500
+        era = clock.era()
+        if not eras or era is not eras[-1]:
+            eras.append(era)
+        assert abs(times.wall_us - times.monotonic_us - era.apart) <= SECOND
+    assert len(eras) == 3
+
+
+def test_trust_won_and_lost_begins_an_era() -> None:
+    times = Times()
+    clock = times.clock()
+    eras = [clock.era()]
+    for times.synchronised in (True, False):
+        times.passes(5)
+        eras.append(clock.era())
+    assert [era.trusted for era in eras] == [False, True, False]
 
 
 def test_clock_is_trusted_once_it_is_confirmed() -> None:
@@ -147,4 +179,4 @@ def test_this_machines_clocks_can_be_read() -> None:
     assert clock.monotonic() >= first
     assert clock.boot == boot_id()
     assert clock.trusted() in (True, False)
-    assert clock.step() is None
+    assert clock.era() is clock.era()

@@ -26,10 +26,10 @@ def told(tmp_path: Path, bound: list[Bound], story: Callable[[Ingest], Awaitable
     """What is in the log after the story."""
 
     async def run() -> list[Event]:
-        log = await Log.open(tmp_path, Clock())
+        log = await Log.open(tmp_path, Clock(trust=True))
         await story(Ingest(log, log.clock, Devices(), bound))
         await log.close()
-        log = await Log.open(tmp_path, Clock())
+        log = await Log.open(tmp_path, Clock(trust=True))
         events = await log.read(1)
         await log.close()
         return events
@@ -155,7 +155,7 @@ def test_a_stream_is_taken_in_pieces(tmp_path: Path) -> None:
 
 def test_a_last_will_and_silence_take_a_device_offline(tmp_path: Path) -> None:
     now = [0]
-    clock = Clock(monotonic=lambda: now[0], trust=True)
+    clock = Clock(lambda: now[0], lambda: now[0], trust=True)
 
     async def run() -> list[Event]:
         log = await Log.open(tmp_path, clock)

@@ -21,7 +21,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def run(args: argparse.Namespace) -> int:
     """One line per consumer and lane. Positions are those on the disk: up to a second old while the gateway runs."""
-    from gateway.store.log import head_of, read_blocks
+    from gateway.store.log import head_of, read_events
 
     db = open_log(args)
     head = head_of(db)
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         "select consumer, lane, lo, hi from owed order by consumer, lane <> 'live', lo"
     ):
         owed = max(0, min(hi, head) - lo + 1 if hi is not None else head - lo + 1)
-        oldest = read_blocks(db, lo, min(head, hi) if hi is not None else head, 1) if owed else []
+        oldest = read_events(db, lo, min(head, hi) if hi is not None else head, 1) if owed else []
         time = oldest[0].recorded if oldest else None
         if args.json:
             print(json.dumps({"consumer": consumer, "lane": lane, "lo": lo, "hi": hi, "owed": owed, "oldest": time}))

@@ -54,7 +54,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 def run_tail(args: argparse.Namespace) -> int:
     """The newest events that match; then, with -f, those that come."""
-    from gateway.store.log import head_of, read_blocks
+    from gateway.store.log import head_of, read_events
 
     db, show = open_log(args), _printer(args)
     head = head_of(db)
@@ -62,7 +62,7 @@ def run_tail(args: argparse.Namespace) -> int:
     high = head
     while high > 0 and len(newest) < args.lines:
         low = max(1, high - page + 1)
-        newest[:0] = [event for event in read_blocks(db, low, high, page) if _wanted(event, args)]
+        newest[:0] = [event for event in read_events(db, low, high, page) if _wanted(event, args)]
         high = low - 1
     for event in newest[max(0, len(newest) - args.lines) :]:
         show(event)
@@ -94,10 +94,10 @@ def run_events(args: argparse.Namespace) -> int:
 
 
 def _stored(db: "Connection", lo: int, hi: int) -> "Iterator[Event]":
-    from gateway.store.log import read_blocks
+    from gateway.store.log import read_events
 
     while lo <= hi:
-        events = read_blocks(db, lo, hi, page)
+        events = read_events(db, lo, hi, page)
         if not events:
             return
         yield from events

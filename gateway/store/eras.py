@@ -12,6 +12,7 @@ while the clock was trusted is never corrected: somebody had confirmed it.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from msgspec import Struct, structs
 
@@ -95,6 +96,14 @@ def shifts(rows: Sequence[Row]) -> list[Shift]:
             found.append(Shift(row.lo, hi, confirmed[row.boot] - row.apart))
         hi = row.lo - 1
     return found[::-1]
+
+
+def stretches(rows: Sequence[Row]) -> list[tuple[int, int, int]]:
+    """The whole log as (lo, hi, µs to add to its times): in each, ``recorded`` rises with the offset."""
+    wrong = {shift.lo: shift.by for shift in shifts(rows)}
+    borders = [0, *(row.lo for row in rows if row.lo > 1), 2**63 - 1]
+    begins = [rows[0].lo if rows and rows[0].lo <= 1 else 0, *borders[1:-1]]
+    return [(lo, hi - 1, wrong.get(begin, 0)) for begin, (lo, hi) in zip(begins, pairwise(borders))]
 
 
 def restamp(events: list[Event], shifts: Iterable[Shift]) -> list[Event]:

@@ -28,6 +28,7 @@ from gateway.store.rows import columns as columns
 from gateway.store.rows import head_of as head_of
 from gateway.store.rows import offset_at as offset_at
 from gateway.store.rows import read_blocks as read_blocks
+from gateway.store.rows import read_events as read_events
 
 log = logging.getLogger("redcar.log")
 
@@ -87,6 +88,8 @@ class Log:
         self.pace = pace
         self.figures = Figures()
         self.epoch = found.found.epoch
+        self.first = found.found.first
+        """Where a new reader begins who wants everything; 1, but for a log that took the place of another."""
         self.head = found.found.mark
         """Offset of the newest event on the disk; 0 in an empty log. Events get the numbers after it."""
         self.clean = found.found.clean

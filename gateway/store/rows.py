@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.errors import StoreDamaged
 from gateway.event import Event
-from gateway.store import block
+from gateway.store import block, eras
 
 Statement = tuple[str, tuple[Any, ...]]
 """Something else that must be on the disk together with the events, or not at all."""
@@ -97,6 +97,15 @@ def stored(db: sqlite3.Connection, lo: int, hi: int, lost: Lost = _nothing) -> I
         yield from _around(db, seen + 1, hi, lost)
 
 
+def is_sound(row: block.Row) -> bool:
+    """Whether a block holds what was written."""
+    try:
+        block.outline(row)
+    except StoreDamaged:
+        return False
+    return True
+
+
 def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether the file is at fault, not the disk or the query."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -153,28 +162,43 @@ def _end_of(db: sqlite3.Connection, lo: int) -> int:
     return row[0] if row else lo
 
 
+def read_events(db: sqlite3.Connection, lo: int, hi: int, limit: int) -> list[Event]:
+    """The same for people, with times as far as they are known by now."""
+    return eras.restamp(read_blocks(db, lo, hi, limit), eras.shifts(eras.stored(db)))
+
+
 def offset_at(db: sqlite3.Connection, time: int) -> int:
-    """First offset recorded at or after that time (µs). By bisection: ``recorded`` rises with the offset."""
-    row = db.execute("select min(lo), max(lo), max(hi) from block").fetchone()
-    if row[0] is None:
-        return 1
-    low, high, end = row[0], row[1], row[2] + 1
+    """First offset recorded at or after that time (µs), corrected where a clock was wrong; one beyond the last if there is
+    none. By bisection: ``recorded`` rises with the offset, within an era."""
+    first, end = db.execute("select coalesce(min(lo), 1), coalesce(max(hi), 0) + 1 from block").fetchone()
+    for lo, hi, by in eras.stretches(eras.stored(db)):
+        if hi >= first and (found := _first_at(db, time - by, max(lo, first), min(hi, end - 1))) is not None:
+            return found
+    return int(end)
+
+
+def _first_at(db: sqlite3.Connection, time: int, first: int, last: int) -> int | None:
+    """First of the offsets first..last that was recorded at or after that time, as it is stored."""
     before: tuple[int, int] | None = None  # the last block that begins before that time
+    low, high = first, last
     while low <= high:
         middle = (low + high) // 2
-        lo, hi, recorded = db.execute(
-            "select lo, hi, recorded from block where lo <= ? order by lo desc limit 1", (middle,)
+        row = db.execute(
+            "select lo, hi, recorded from block where lo between ? and ? order by lo desc limit 1", (first, middle)
         ).fetchone()
-        if recorded < time:
-            before = lo, hi
-            low = hi + 1
+        if row is None:
+            low = middle + 1
+        elif row[2] < time:
+            before = row[:2]
+            low = row[1] + 1
         else:
-            high = lo - 1
+            high = row[0] - 1
     if before is None:
-        first: int = db.execute("select min(lo) from block").fetchone()[0]
-        return first
-    for event in read_blocks(db, before[0], before[1], block.longest):
-        if event.recorded >= time:
-            return event.offset
-    following = db.execute("select min(lo) from block where lo > ?", (before[0],)).fetchone()[0]
-    return following if following is not None else end
+        after = first
+    else:
+        for event in read_blocks(db, before[0], before[1], block.longest):
+            if event.recorded >= time:
+                return event.offset
+        after = before[1] + 1
+    found: int | None = db.execute("select min(lo) from block where lo between ? and ?", (after, last)).fetchone()[0]
+    return found

@@ -11,7 +11,7 @@ from gateway.event import Event
 from gateway.selection import Globs, Selection
 from gateway.store import block
 from gateway.store.consumers import Range, columns, from_row
-from gateway.store.log import Log, read_blocks
+from gateway.store.log import Log, read_events
 from gateway.store.log import columns as block_columns
 
 kept = 20_000
@@ -67,7 +67,7 @@ class Fate(Struct):
 def chain(db: Connection, event: Event) -> Iterator[Event]:
     """What caused it, and what caused that, back to the first."""
     for _ in range(longest_chain):
-        found = read_blocks(db, event.cause, event.cause, 1) if event.cause else []
+        found = read_events(db, event.cause, event.cause, 1) if event.cause else []
         if not found:
             return
         event = found[0]
