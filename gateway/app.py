@@ -15,7 +15,7 @@ from gateway.clock import Clock
 from gateway.devices import Device, Devices
 from gateway.driver import Context
 from gateway.errors import DeviceSilent, LinkLost
-from gateway.event import SECOND, event
+from gateway.event import event
 from gateway.forward import Forwarder
 from gateway.hub.access import Access
 from gateway.hub.listener import Hub
@@ -24,9 +24,12 @@ from gateway.ingest import Bound, Ingest
 from gateway.links import open_link
 from gateway.settings import Settings
 from gateway.sink import Identity
+from gateway.store.care import Care
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.reader import process
+from gateway.store.retention import Limits
+from gateway.store.salvage import salvage
 from gateway.supervise import supervise
 from rules.engine import Engine
 from rules.load import load as load_rules
@@ -48,6 +51,8 @@ class Gateway:
         self.clock = clock
         self.log = log
         self.consumers = consumers
+        wanted = settings.retention
+        self.care = Care(log, Limits(wanted.cap, wanted.age, wanted.ages, wanted.thin))
         self.forwarders: list[Forwarder] = []
         self.devices: Devices
         self.ingest: Ingest
@@ -83,13 +88,16 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: 
         gateway.ports = [await gateway.hub.listen(listener.address, listener.port) for listener in settings.listener]
 
         tasks.keep("watch", lambda: _watch(gateway))
+        tasks.keep("care", gateway.care.run)
+        if gateway.log.aside:
+            tasks.keep("salvage", lambda: salvage(gateway.log, gateway.consumers, asyncio.sleep))
         for one in bound:
             if one.binding.link != "hub:":
                 tasks.keep(one.binding.source, _reader(gateway, one, rng))
         yield gateway
 
 
-known_devices = "select source, driver, adopted, 0, since from device"
+known_devices = "select source, driver, adopted, 0, since, ignored from device"
 """Nobody is online before it has spoken."""
 
 

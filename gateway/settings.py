@@ -41,6 +41,26 @@ class LogSettings(Struct, kw_only=True):
     linger: Annotated[Seconds, Meta(description="longest time an event nobody waits for stays in memory")] = 0.250
     queue: Annotated[Bytes, Meta(description="events waiting for a commit; beyond it sockets aren't read")] = 16_000_000
     ring: Annotated[int, Meta(ge=100, description="newest events kept in memory for readers that keep up")] = 5_000
+    flash_budget: Annotated[
+        Bytes | None, Meta(description="bytes a day the card may be written; redcar status compares")
+    ] = None
+
+
+class Retention(Struct, kw_only=True):
+    """How much of the past is kept. Whatever is given up is announced by a gap event."""
+
+    cap: Annotated[
+        Bytes | None,
+        Meta(description="most the log may take on the disk; if left out 2GB, or 80 % of the disk where that is less"),
+    ] = None
+    age: Annotated[Seconds | None, Meta(description="delete what is older and owed to nobody; alarms stay")] = None
+    ages: Annotated[
+        dict[str, Seconds],
+        Meta(description="the same by glob of event types; the first that matches counts", extra={"unit": "duration"}),
+    ] = field(default_factory=dict)
+    thin: Annotated[
+        int, Meta(ge=2, description="of owed readings there is no room for, every n-th is kept at first")
+    ] = 10
 
 
 class Listener(Struct, kw_only=True):
@@ -66,6 +86,7 @@ class Settings(Struct, kw_only=True):
 
     gateway: Gateway = field(default_factory=Gateway)
     log: LogSettings = field(default_factory=LogSettings)
+    retention: Retention = field(default_factory=Retention)
     listener: list[Listener] = field(default_factory=lambda: [Listener()])
     access: Access = field(default_factory=Access)
     binding: list[Binding] = field(default_factory=list)

@@ -262,7 +262,7 @@ class Consumers:
         """The consumer of that name, where it stopped; a new one begins at the ``start`` of the log or ``now``."""
         consumer = await self._read(name)
         if not any(found.hi is None for found in consumer.ranges):
-            lo = 1 if start == "start" else self._log.head + 1
+            lo = self._log.first if start == "start" else self._log.head + 1
             made = self._log.append([], also=[consumer.insertion("live", lo, None)])
             assert made is not None
             await made

@@ -52,6 +52,13 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
 
 
+def open_damaged(path: Path) -> sqlite3.Connection:
+    """The same for a file that is known to be damaged: what can be read is read, though the schema may be at odds with it."""
+    db = open_to_read(path)
+    db.execute("pragma writable_schema = on")
+    return db
+
+
 def lock(folder: Path) -> int:
     """Take the folder for this process until it ends, and give the descriptor that holds the lock."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,6 +78,8 @@ class Found(Struct):
 
     epoch: int
     mark: int
+    first: int
+    """The first offset that belongs to whoever reads it from its start; what lies before was salvaged or restored."""
     clean: bool
     """Whether the last process that wrote it had closed it."""
     machine: str | None
@@ -113,7 +122,9 @@ def prepare(db: sqlite3.Connection) -> Found:
         db.execute("insert into meta values ('epoch', ?)", (meta["epoch"],))
     db.execute("insert or replace into meta values ('clean', 0)")
     announced = msgspec.json.decode(meta.get("announced", "[]"), type=list[tuple[str, dict[str, Any]]])
-    return Found(meta["epoch"], mark_of(db), bool(meta.get("clean", 1)), meta.get("machine"), announced)
+    return Found(
+        meta["epoch"], mark_of(db), meta.get("first", 1), bool(meta.get("clean", 1)), meta.get("machine"), announced
+    )
 
 
 def new_epoch() -> int:
@@ -134,13 +145,18 @@ def forgotten(key: str) -> Statement:
 last_mark = "select value from meta where key = 'mark'"
 
 
-def found_anew(db: sqlite3.Connection, mark: int, type: str, data: dict[str, Any]) -> None:
-    """Begin a new epoch, with offsets beyond the mark, whose first event says why."""
+def found_anew(db: sqlite3.Connection, mark: int, type: str, data: dict[str, Any], *, empty: bool) -> None:
+    """Begin a new epoch, with offsets beyond the mark, whose first event says why.
+
+    empty  nothing is in it yet: what is salvaged later lies before its start
+    """
     announced = msgspec.json.encode([(type, data)]).decode()
     db.execute("begin immediate")
     db.execute(*kept("epoch", new_epoch()))
     db.execute(*kept("mark", mark))
     db.execute(*kept("announced", announced))
+    if empty:
+        db.execute(*kept("first", mark + 1))
     db.execute(*kept("clean", 1))
     db.execute("commit")
 

@@ -93,7 +93,7 @@ def set_aside(folder: Path, reason: str) -> Path:
     try:
         files.tune(db)
         migrate.bring_up(db, path)
-        files.found_anew(db, mark, "log.damaged", data)
+        files.found_anew(db, mark, "log.damaged", data, empty=True)
     finally:
         db.close()
     return aside

@@ -1,0 +1,141 @@
+"""Out of a damaged log into the one that took its place: everything that can still be read, at its old offsets.
+
+The new log's own offsets begin beyond the old ones, so blocks move as they are, checksum and all. What consumers were still
+owed becomes backlog; what can't be read is a ``gap`` with its ranges. The damaged files are kept until somebody removes them.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+
+from gateway.event import event
+from gateway.store import block, files, rows
+from gateway.store.consumers import Consumers
+from gateway.store.log import Log
+from gateway.store.rows import Statement
+
+log = logging.getLogger("redcar.salvage")
+
+at_once = 32
+"""Blocks moved in one transaction."""
+
+tables = {
+    "device": "source, driver, adopted, online, since",
+    "retained": "topic, payload, qos, properties",
+    "clock": "lo, boot, monotonic, apart, trusted",
+}
+"""What is worth having beside the blocks; state of processors isn't: without its position it would be wrong."""
+
+
+class Salvaged(Struct):
+    """What came out."""
+
+    events: int = 0
+    lost: list[list[int]] = field(default_factory=list)
+    """[first offset, last offset, how many at most]."""
+
+
+async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awaitable[object]]) -> None:
+    """Move what can be read of ``log_.aside``, beside everything else. Interrupted, it begins anew the next time."""
+    aside = log_.aside
+    assert aside is not None
+    made = Salvaged()
+    done = await log_.query("select 1 from meta where key = 'salvaged' and value = ?", aside.name)
+    if not done:
+        with closing(files.open_damaged(aside)) as db:
+            await _store(log_, [], [one for name, columns in tables.items() for one in _copied(db, name, columns)])
+            at = 0
+            while batch := _next(db, at, made.lost):
+                at = batch[-1].hi + 1
+                good = [row for row in batch if _is_whole(row, made.lost)]
+                made.events += sum(row.count for row in good)
+                await _store(log_, [], [_ignoring(row) for row in good])
+                await pause(2 * log_.disk.took)
+            await _finish(log_, consumers, aside, made, _owed(db))
+    for end in ("-wal", "-shm", ""):
+        if (old := aside.with_name(aside.name + end)).exists():
+            old.rename(aside.with_name(f"{aside.name}.salvaged{end}"))
+    log_.aside = None
+    log.warning("%s: %s events salvaged, at most %s lost", aside, made.events, sum(count for _, _, count in made.lost))
+
+
+def _next(db: sqlite3.Connection, at: int, lost: list[list[int]]) -> list[block.Row]:
+    """The next blocks that can be read; notes what lies between them and can't."""
+    found: list[block.Row] = []
+    end = _end(db)
+    for row in rows.stored(db, at, end, lambda *hole: lost.append(list(hole))):
+        if row.lo >= at:
+            found.append(row)
+        if len(found) >= at_once:
+            break
+    return found
+
+
+def _end(db: sqlite3.Connection) -> int:
+    try:
+        return rows.mark_of(db)
+    except sqlite3.DatabaseError:
+        return 2**40
+
+
+def _is_whole(row: block.Row, lost: list[list[int]]) -> bool:
+    if rows.is_sound(row):
+        return True
+    lost.append([row.lo, row.hi, row.count])
+    return False
+
+
+def _ignoring(row: block.Row) -> Statement:
+    sql, values = rows.insertion(row)
+    return sql.replace("or replace", "or ignore"), values
+
+
+def _copied(db: sqlite3.Connection, name: str, columns: str) -> list[Statement]:
+    """Rows of a small table, as far as they can be read."""
+    sql = f"insert or ignore into {name} ({columns}) values ({', '.join('?' * len(columns.split(', ')))})"
+    made: list[Statement] = []
+    try:
+        made.extend((sql, row) for row in db.execute(f"select {columns} from {name}"))
+    except sqlite3.DatabaseError as error:
+        log.warning("the table %s of the damaged log can be read in part only: %s", name, error)
+    return made
+
+
+def _owed(db: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
+    """What sinks were still owed: processors have a state, and begin anew."""
+    sql = "select consumer, lo, hi from owed where consumer not in (select consumer from state) order by lo"
+    try:
+        return db.execute(sql).fetchall()
+    except sqlite3.DatabaseError:
+        return []
+
+
+async def _store(log_: Log, events: list[Any], statements: list[Statement]) -> None:
+    stored = log_.append(events, also=statements)
+    assert stored is not None
+    await stored
+
+
+async def _finish(
+    log_: Log, consumers: Consumers, aside: Path, made: Salvaged, owed: list[tuple[str, int, int | None]]
+) -> None:
+    """What was owed, what is lost, and the note that this is done: one transaction."""
+    statements = [files.kept("salvaged", aside.name)]
+    for name, lo, hi in owed:
+        last = log_.first - 1 if hi is None else hi
+        consumer = await consumers.find(name)
+        if consumer and lo <= last:
+            statements.append(consumer.insertion("backlog", lo, last))
+    now = log_.clock.now()
+    made.lost.sort()
+    data: dict[str, Any] = {"from": aside.name, "events": made.events, "lost": sum(count for _, _, count in made.lost)}
+    happened = [event("log.salvaged", "gateway", data, time=now)]
+    if made.lost:
+        gap = {"reason": "damaged", "count": data["lost"], "ranges": made.lost}
+        happened.append(event("gap", "gateway", gap, time=now))
+    await _store(log_, happened, statements)
