@@ -8,7 +8,6 @@ it was set for, whoever brought the news: the same log gives the same alarms how
     the time  ─► fire        ─► judge ─┴─► advance ─► alarm.raised, alarm.cleared ─► rules that ask for this alarm
 """
 
-from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from gateway.event import Event
@@ -143,8 +142,9 @@ class Engine:
         lag = device.lag
         if not device.take(data, shape, event):
             return
-        if device.lag != lag:
-            self._plan_anew(device.instances)
+        if device.lag != lag:  # its timers are due at another wall time than they were
+            for instance in device.instances:
+                self._plan(instance)
         now = device.now
         for instance in shape.glance(now) if shape.glance else self._often(device, shape):
             self._judge(instance, now)
@@ -235,18 +235,14 @@ class Engine:
             heappush(self._timers, (wall, instance.rank, instance.key))
             self._soonest = self._timers[0][0]
 
-    def _plan_anew(self, instances: Iterable[Instance]) -> None:
-        """After the wall clock and their own came to differ by something else than before."""
-        for instance in instances:
-            instance.queued = None
-            self._plan(instance)
-
     def _plan_all(self) -> None:
         self._timers, self._soonest = [], FAR
         for device in self.devices.values():
             device.wake = FAR
         for of_rule in self.instances:
-            self._plan_anew(of_rule.values())
+            for instance in of_rule.values():
+                instance.queued = None
+                self._plan(instance)
 
     def _fire(self, wall: int) -> None:
         """Look at everything that is due by now, in the order in which it was."""
