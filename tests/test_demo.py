@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -10,17 +11,21 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from gateway import config, envelope
 from gateway.cli import main
 from gateway.demo import devices
+from gateway.demo.child import Child, ChildDied
 from gateway.demo.count import Count
 from gateway.demo.cut import Cut
 from gateway.demo.fleet import Sent
+from gateway.demo.screen import Terminal, open_screen
 from gateway.demo.site import Site
 from gateway.demo.story import schedule
 from gateway.demo.tally import Ranges, Report, Tally
 from gateway.demo.upstream import Upstream
+from gateway.demo.watch import Picture
 from gateway.errors import SinkUnavailable
 from gateway.event import Event, event
 from gateway.hub.access import Access
@@ -288,6 +293,55 @@ class Acknowledging:
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
+
+
+def pictured(**changed: object) -> Picture:
+    raised = event("alarm.raised", "coldstore/door", {"text": "coldstore/door: open", "severity": "low"}, time=0)
+    about = {"stored": 1234, "rate": 98.4, "backlog": 50, "lanes": {"live": 20, "backlog": 30}, "written": 341.2}
+    more = {"alarms": {"1": raised}, "devices": {"coldstore/freezer-1": numbered(7)}, "latest": [numbered(7), raised]}
+    return Picture(**(about | more | {"seconds": 12.0, "news": ["alarm: coldstore/door: open (low)"]} | changed))  # type: ignore[arg-type]
+
+
+def test_a_picture_for_people() -> None:
+    page = StringIO()
+    screen = Terminal(Console(file=page, force_terminal=True, width=120, height=40, color_system=None))
+    screen.say("the upstream is cut off")
+    screen.show(pictured(plugged_in=False))
+    screen.close()
+    for words in (
+        "redcar demo   12 s",
+        "cut off",
+        "1,234",
+        "20 live + 30 backlog",
+        "341",
+        "coldstore/freezer-1  temperature -18.0",
+        "low  coldstore/door: open",
+        "00:00:00  alarm.raised",
+        "the upstream is cut off",
+        "alarm: coldstore/door: open (low)",
+    ):
+        assert words in page.getvalue()
+
+
+def test_a_picture_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = open_screen(plain=True)
+    screen.show(pictured(connected=True))
+    screen.show(pictured(written=None, news=[]))
+    assert capsys.readouterr().out == (
+        "         alarm: coldstore/door: open (low)\n"
+        "   12 s  upstream connected      98 events/s  stored   1,234  backlog     50  alarms 1  341 B written per event\n"
+        "   12 s  upstream away           98 events/s  stored   1,234  backlog     50  alarms 1  ? B written per event\n"
+    )
+
+
+def test_a_process_that_dies_is_told() -> None:
+    async def story() -> None:
+        child = await Child.start("fleet", "/nowhere", "50")
+        with pytest.raises(ChildDied, match="a process of the demo ended unasked, with code 1"):
+            await child.listen()
+        await child.close()
+
+    tell(story)
 
 
 def test_whole(capsys: pytest.CaptureFixture[str]) -> None:

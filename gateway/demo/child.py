@@ -4,6 +4,12 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
 
+from gateway.errors import RedcarError
+
+
+class ChildDied(RedcarError):
+    """It ended unasked."""
+
 
 class Child:
     """Runs ``main()`` of a module of this package."""
@@ -22,11 +28,11 @@ class Child:
         )
 
     async def listen(self) -> bytes:
-        """The next line it says. Raises EOFError if it has died."""
+        """The next line it says. Raises ChildDied."""
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:
-            raise EOFError(f"a process of the demo ended unasked, with code {await self._process.wait()}")
+            raise ChildDied(f"a process of the demo ended unasked, with code {await self._process.wait()}")
         return line
 
     async def ask(self, line: str) -> bytes:

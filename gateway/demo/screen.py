@@ -60,9 +60,9 @@ class Terminal:
 
     every = 0.25
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self._said: list[str] = []
-        self._live = Live(console=Console(), screen=True, auto_refresh=False)
+        self._live = Live(console=console or Console(), screen=True, auto_refresh=False)
         self._live.start()
 
     def show(self, picture: Picture) -> None:

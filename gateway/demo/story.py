@@ -49,6 +49,7 @@ async def play(folder: Path, *, seconds: float, rate: float, plain: bool) -> int
                     count = Count(stored, sent, await upstream.report())
             finally:
                 screen.close()
+                await site.close()  # before the gateway, or the devices would complain
     finally:
         await site.close()
         cut.pull()
