@@ -30,6 +30,8 @@ INPUT = Message
 
 
 class Config(Binding, kw_only=True):
+    """A device is its topic; what it hears itself has a name of its own."""
+
     topics: list[str] = field(
         default_factory=lambda: [f"tele/{{device}}/{last}" for last in ("SENSOR", "STATE", "LWT")]
     )

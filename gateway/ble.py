@@ -27,9 +27,7 @@ from gateway.errors import LinkLost
 answer = 10.0  # seconds for bluetoothd to answer: StartDiscovery can hang for ever
 silence = 60.0
 patience = 600.0
-repeats = (
-    5.0  # seconds in which the same bytes of the same device count once: most devices send everything several times
-)
+repeats = 5.0  # seconds in which the same bytes of a device count once: most send everything several times
 remembered = 2_000  # devices whose newest bytes are kept; beyond it the memory starts afresh. Addresses rotate
 waiting = 1_000  # adverts a listener may be behind; beyond it the oldest are lost
 
@@ -42,7 +40,7 @@ class Radio:
     """One adapter. Runs while somebody listens."""
 
     def __init__(self, adapter: str | None = None, *, passive: bool = False) -> None:
-        self.name = f"ble:{adapter or ''}"
+        self.name = f"ble:{adapter}" if adapter else "ble"
         self._adapter = adapter
         self._passive = passive
         self._lock = asyncio.Lock()

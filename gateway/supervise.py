@@ -62,14 +62,13 @@ async def supervise(
 
 
 def _say(name: str, problem: Exception, wait: float) -> None:
+    what = str(problem) if str(problem).startswith(name) else f"{name}: {problem}"
     if not isinstance(problem, RedcarError):
         log.error("%s: unforeseen, please report it: %r", name, problem, exc_info=problem)
     elif problem.retry:
-        log.warning("%s: %s; trying again in %.1f s, then ever more slowly", name, problem, wait)
+        log.warning("%s; trying again in %.1f s, then ever more slowly", what, wait)
     else:
-        log.error(
-            "%s: %s; nothing comes from there until that is done; trying again every %.0f min", name, problem, wait / 60
-        )
+        log.error("%s; nothing comes from there until that is done; trying again every %.0f min", what, wait / 60)
 
 
 def _one(failure: Exception) -> Exception:

@@ -1,7 +1,7 @@
 """Bluetooth without a radio: a private D-Bus, and on it a service that behaves like bluetoothd for one adapter.
 
     async with private_bus(folder) as address, FakeBluez(address) as bluez:
-        bluez.advertise("A4:C1:38:8D:18:B2", {"fcd2": data})
+        await bluez.advertise("A4:C1:38:8D:18:B2", {"fcd2": data})
 
 Whatever scans finds the bus by DBUS_SYSTEM_BUS_ADDRESS. Nothing here needs root, a kernel with Bluetooth, or bluez: only the
 program dbus-daemon, and dbus-fast, which bleak brings. bleak keeps one connection per event loop: one story, one loop.
@@ -132,7 +132,7 @@ class FakeBluez:
             await self._emit("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, self._objects[path]])
 
     async def power(self, on: bool) -> None:
-        """Somebody switches the adapter off or on: bluetoothctl, rkill."""
+        """Somebody switches the adapter off or on: bluetoothctl, rfkill."""
         await self._change(
             "/org/bluez/hci0", ADAPTER, {"Powered": Variant("b", on), "Discovering": Variant("b", False)}
         )

@@ -175,10 +175,10 @@ async def refused(kind: type[Exception] = LinkLost, link: str = "ble:") -> str:
 @pytest.mark.parametrize(
     ("adapter", "problem"),
     [
-        ({"powered": False}, "ble:: the Bluetooth adapter is switched off: "
+        ({"powered": False}, "ble: the Bluetooth adapter is switched off: "
                              "bluetoothctl power on; if that fails: sudo rfkill unblock bluetooth"),
-        ({"adapter": False}, "ble:: there is no Bluetooth adapter: plug one in, or take dtoverlay=disable-bt out of config.txt"),
-        ({"roles": ()}, "ble:: the adapter is too old for BLE: use another one"),
+        ({"adapter": False}, "ble: there is no Bluetooth adapter: plug one in, or take dtoverlay=disable-bt out of config.txt"),
+        ({"roles": ()}, "ble: the adapter is too old for BLE: use another one"),
     ],
 )  # fmt: skip
 def test_an_adapter_that_cannot_scan_is_explained(tmp_path: Path, adapter: dict[str, Any], problem: str) -> None:
@@ -194,8 +194,8 @@ def test_the_adapter_is_switched_off_and_on_again(tmp_path: Path) -> None:
             async with listening() as adverts:
                 await anext(adverts)
                 await bluez.power(False)
-                assert (await lost(adverts)).startswith("ble:: the Bluetooth adapter is switched off: ")
-            assert (await refused()).startswith("ble:: the Bluetooth adapter is switched off: ")
+                assert (await lost(adverts)).startswith("ble: the Bluetooth adapter is switched off: ")
+            assert (await refused()).startswith("ble: the Bluetooth adapter is switched off: ")
             await bluez.power(True)
             async with reopened() as adverts:
                 await anext(adverts)
@@ -207,8 +207,8 @@ def test_the_adapter_is_unplugged_and_plugged_in_again(tmp_path: Path) -> None:
     async def story(bluez: FakeBluez) -> None:
         async with listening() as adverts:
             await bluez.unplug_adapter()
-            assert await lost(adverts) == "ble:: the adapter was unplugged: plug it in again"
-        assert (await refused()).startswith("ble:: there is no Bluetooth adapter: ")
+            assert await lost(adverts) == "ble: the adapter was unplugged: plug it in again"
+        assert (await refused()).startswith("ble: there is no Bluetooth adapter: ")
         await bluez.plug_adapter()
         async with chattering(bluez), reopened() as adverts:
             await anext(adverts)
@@ -223,8 +223,8 @@ def test_bluetoothd_restarts_and_the_scanner_hears_again(tmp_path: Path) -> None
                 await anext(one)
                 await bluez.crash()
                 said = {await lost(one), await lost(other)}
-                assert said == {"ble:: bluetoothd stopped: sudo systemctl start bluetooth"}
-            assert await refused() == "ble:: bluetoothd doesn't run: sudo systemctl start bluetooth"
+                assert said == {"ble: bluetoothd stopped: sudo systemctl start bluetooth"}
+            assert await refused() == "ble: bluetoothd doesn't run: sudo systemctl start bluetooth"
             await bluez.come_back()
             async with reopened() as adverts:
                 await anext(adverts)
@@ -257,7 +257,7 @@ def test_a_deaf_scanner_is_started_anew_and_the_second_time_the_adapter_is_switc
         async with listening() as adverts:
             await bluez.advertise(thermometer, measured)
             await anext(adverts)
-            assert await lost(adverts) == "ble:: no advertisement of any device for 0 s"
+            assert await lost(adverts) == "ble: no advertisement of any device for 0 s"
         for switched in (0, 2, 4):
             async with listening() as adverts:
                 assert bluez.calls.count("Set") == switched
@@ -305,7 +305,7 @@ def test_what_bluetoothd_answers_is_explained(
 ) -> None:
     async def story(bluez: FakeBluez) -> None:
         bluez.faults[method].append((error, "Software caused connection abort"))
-        assert (await refused(kind)).startswith(f"ble:: {problem}")
+        assert (await refused(kind)).startswith(f"ble: {problem}")
         async with listening() as adverts:
             await bluez.advertise(thermometer, measured)
             await anext(adverts)
@@ -318,7 +318,7 @@ def test_a_discovery_that_never_starts_is_given_up(tmp_path: Path, monkeypatch: 
 
     async def story(bluez: FakeBluez) -> None:
         bluez.hangs.add("StartDiscovery")
-        assert await refused() == "ble:: bluetoothd doesn't answer: sudo systemctl restart bluetooth"
+        assert await refused() == "ble: bluetoothd doesn't answer: sudo systemctl restart bluetooth"
         bluez.hangs.clear()
         monkeypatch.setattr(ble, "answer", 10.0)
         async with listening() as adverts:
@@ -337,4 +337,4 @@ def test_another_adapter_is_asked_for_by_name(tmp_path: Path) -> None:
 
 def test_without_a_bus_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
-    assert asyncio.run(refused()) == "ble:: there is no D-Bus system bus: sudo systemctl start dbus"
+    assert asyncio.run(refused()) == "ble: there is no D-Bus system bus: sudo systemctl start dbus"

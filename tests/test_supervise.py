@@ -100,6 +100,11 @@ def test_a_refusal_is_an_error_without_traceback(caplog: pytest.LogCaptureFixtur
     assert not record.exc_info
 
 
+def test_a_problem_that_begins_with_the_name_is_not_given_it_again(caplog: pytest.LogCaptureFixture) -> None:
+    tried([LinkLost("cellar/air: unplugged")])
+    assert caplog.records[0].message == "cellar/air: unplugged; trying again in 0.5 s, then ever more slowly"
+
+
 def test_the_one_failure_of_a_task_group_counts_as_itself(caplog: pytest.LogCaptureFixture) -> None:
     tried([ExceptionGroup("inner", [ExceptionGroup("innermost", [LinkLost("gone")])])])
     assert [record.message for record in caplog.records] == [
