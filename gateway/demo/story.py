@@ -6,11 +6,12 @@ import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway import config
 from gateway.app import Gateway, open_gateway
+from gateway.demo.child import ChildDied
 from gateway.demo.count import Count
 from gateway.demo.cut import Cut
 from gateway.demo.screen import Screen, open_screen
@@ -49,7 +50,8 @@ async def play(folder: Path, *, seconds: float, rate: float, plain: bool) -> int
                     count = Count(stored, sent, await upstream.report())
             finally:
                 screen.close()
-                await site.close()  # before the gateway, or the devices would complain
+                with suppress(ChildDied):
+                    await site.stop()  # before the gateway, or the devices would complain
     finally:
         await site.close()
         cut.pull()
