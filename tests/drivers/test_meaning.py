@@ -218,3 +218,11 @@ def test_pms5003t_has_temperature_and_humidity() -> None:
     assert decoded("pms5003", {}, frame).readings[0].values == {"pm1": 22, "pm25": 35, "pm10": 41}
     values = decoded("pms5003", {"model": "PMS5003T"}, frame).readings[0].values
     assert values == {"pm1": 22, "pm25": 35, "pm10": 41, "temperature": 21.2, "humidity": 22.4}
+
+
+def test_pms5003_loses_no_frame_behind_a_head_that_was_noise() -> None:
+    frame = bytes.fromhex("424d001c00000007000700000007000700bd003f002a001b000000009700029f")
+    outcome = decoded("pms5003", {}, b"BM\0\x1c" + frame + b"B" + frame)
+    assert len(outcome.readings) == 2
+    assert outcome.context.drops == {"checksum": 1, "noise": 1}
+    assert outcome.left == b""
