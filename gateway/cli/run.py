@@ -16,7 +16,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "run",
         help="the gateway",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  redcar run --config redcar.toml\n  redcar run            ($REDCAR_CONFIG, redcar.toml or /etc/redcar/redcar.toml)\n",
+        epilog="examples:\n  redcar run --config redcar.toml\n"
+        "  redcar run            ($REDCAR_CONFIG, redcar.toml or /etc/redcar/redcar.toml)\n",
     )
     run.add_argument("--config", metavar="FILE", help="redcar.toml")
     run.add_argument("--verbose", action="store_true", help="say more about what normally goes without saying")
@@ -62,6 +63,7 @@ async def _run(settings: "Settings") -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_gateway(settings) as gateway:
+        gateway.log.on_end = stop.set
         where = ", ".join(f"{one.address}:{port}" for one, port in zip(settings.listener, gateway.ports))
         log.info(
             "redcar %s: %s: MQTT on %s; %s events in %s",
