@@ -224,5 +224,5 @@ def test_pms5003_loses_no_frame_behind_a_head_that_was_noise() -> None:
     frame = bytes.fromhex("424d001c00000007000700000007000700bd003f002a001b000000009700029f")
     outcome = decoded("pms5003", {}, b"BM\0\x1c" + frame + b"B" + frame)
     assert len(outcome.readings) == 2
-    assert outcome.context.drops == {"checksum": 1, "noise": 1}
+    assert outcome.context.drops == {"checksum": 1, "noise": 2}
     assert outcome.left == b""
