@@ -8,6 +8,7 @@ Each lane has a task and keeps its own order, oldest range first. Lanes don't wa
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -29,7 +30,7 @@ most_lanes = 16
 """Lanes under way at once; further ones begin when one is done."""
 
 most_ranges = 1_000
-"""Ranges owed; beyond it, because the receiver leaves so much open, nothing new is sent until some are settled."""
+"""Events that the receiver left open; beyond it nothing new is sent until some are settled."""
 
 pauses = (1.0, 4.0, 16.0, 60.0)
 """Seconds before another try of what the receiver left open. After the last one it is a dead letter."""
@@ -95,6 +96,20 @@ class Forwarder:
         self.status.next_try = self._clock.now() + int(seconds * SECOND)
         await asyncio.sleep(seconds)
 
+    def shown(self, lane: str) -> dict[str, Any]:
+        """How it is doing, for the operator."""
+        status = self.status
+        meter = status.rates.get(lane)
+        return {
+            "rate": round(meter.rate(asyncio.get_running_loop().time()), 1) if meter else 0.0,
+            "connected": status.connected,
+            "problem": status.problem,
+            "attempts": status.attempts,
+            "next_try": status.next_try,
+            "delivered": status.delivered,
+            "refused": status.refused,
+        }
+
     async def _lanes(self) -> None:
         """A task per lane; a lane that is done ends, live never does. New ones are picked up as they appear."""
         news = self.consumer.news
@@ -152,7 +167,7 @@ class Forwarder:
             if pace:
                 await pace.until(batch[0].recorded)
             await limit.take(len(batch))
-            while len(self.consumer.ranges) > most_ranges and not owed.tries:
+            while not owed.tries and self._crowded():
                 await self.consumer.settled.wait()
             if not await self._send(owed, batch, cut):
                 return
@@ -219,9 +234,13 @@ class Forwarder:
             ]
             retry = []
         self.status.refused += len(dead)
-        again = self.consumer.retries(sorted(retry), lane="live" if self._strict else "retry-{id}")
+        again = self.consumer.again(sorted(retry), lane="live" if self._strict else "retry-{id}", tries=1)
         self.consumer.commit(owed, batch.hi, events=dead, also=again, wait=False)
         return not (again and self._strict)
+
+    def _crowded(self) -> bool:
+        ranges = self.consumer.ranges
+        return len(ranges) > most_ranges and sum(one.tries > 0 for one in ranges) > most_ranges
 
     def _dead_letter(self, event: Event, reason: str, detail: str, attempts: int) -> Event:
         return undelivered(event, self.config.name, reason, detail, attempts, self._clock.now())

@@ -191,11 +191,12 @@ class Consumer:
         range.tries += 1
         self.log.lazily(f"owed {range.id}", self._moved(range))
 
-    def retries(self, offsets: Iterable[int], *, lane: str) -> list[Statement]:
-        """Owe events again, each by itself and in order; the statements must go into the next append."""
+    def again(self, offsets: Iterable[int], *, lane: str, tries: int = 0) -> list[Statement]:
+        """Owe events again, each by itself and in order; ``{id}`` makes it a lane of its own. The statements must go into
+        the next append."""
         statements, name = [], ""
         for offset in offsets:
-            made = Range(self._ids.take(), lane, offset, offset, tries=1)
+            made = Range(self._ids.take(), lane, offset, offset, tries=tries)
             name = made.lane = name or lane.format(id=made.id)
             statements.append(self._inserted(made))
         return statements
@@ -230,6 +231,26 @@ class Consumer:
             return "delete from owed where id = ?", (range.id,)
         sql = "update owed set lo = ?, tries = ?, flight = ? where id = ?"
         return sql, (range.lo, range.tries, _text(range.flight), range.id)
+
+
+class Lane(Struct):
+    """What is owed in one lane. ``owed`` counts offsets that exist, wanted or not; 0 proves that all is delivered."""
+
+    lane: str
+    lo: int
+    hi: int | None
+    owed: int
+
+
+def by_lane(ranges: Iterable[Range], head: int) -> list[Lane]:
+    """Ranges summed up, live first, then in the order in which the lanes were made."""
+    lanes: dict[str, Lane] = {}
+    for one in sorted(ranges, key=lambda one: one.id):
+        lane = lanes.setdefault(one.lane, Lane(one.lane, one.lo, one.hi, 0))
+        lane.owed += one.size(head)
+        lane.lo = min(lane.lo, one.lo)
+        lane.hi = None if lane.hi is None or one.hi is None else max(lane.hi, one.hi)
+    return sorted(lanes.values(), key=lambda lane: lane.lane != "live")
 
 
 class Ids:
