@@ -114,7 +114,11 @@ class Client:
         before = self.acknowledged
         data = self.link.recv(65_536)
         at = self.answered % (len(self.packets) // self.size * 4)
-        if not data or data != self.pubacks[at : at + len(data)] or self.answered + len(data) > self.sent // self.size * 4:
+        if (
+            not data
+            or data != self.pubacks[at : at + len(data)]
+            or self.answered + len(data) > self.sent // self.size * 4
+        ):
             raise ConnectionError(f"after {before} acknowledgements came {data[:16].hex(' ') or 'the end'}")
         self.answered += len(data)
         return self.acknowledged - before
@@ -153,7 +157,9 @@ def _saturate(clients: dict[int, Client], poll: select.epoll, deadline: float) -
     unfinished = len(clients)
     while unfinished:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{sum(one.acknowledged for one in clients.values())} messages were acknowledged in time")
+            raise TimeoutError(
+                f"{sum(one.acknowledged for one in clients.values())} messages were acknowledged in time"
+            )
         for number, events in poll.poll(1.0):
             client = clients[number]
             if events != select.EPOLLOUT:
@@ -163,9 +169,7 @@ def _saturate(clients: dict[int, Client], poll: select.epoll, deadline: float) -
             client.send(client.total, poll)
 
 
-def _pace(
-    client: Client, poll: select.epoll, began: float, rate: float, deadline: float, late: list[float]
-) -> None:
+def _pace(client: Client, poll: select.epoll, began: float, rate: float, deadline: float, late: list[float]) -> None:
     """Send each at its time. Waiting counts from then, not from when we got round to it."""
     while client.acknowledged < client.total:
         now = time.monotonic()

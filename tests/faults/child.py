@@ -1,0 +1,68 @@
+"""A gateway as an operator runs it, in a process that a test may kill."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.bench import servers, wire
+
+
+class Child:
+    """``redcar run`` on a folder: may be started, killed and started again."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self._config = folder / "redcar.toml"
+        self._log = folder / "redcar.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Don't wait until it listens."""
+        command = [*servers.program(), "run", "--config", str(self._config)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def listening(self, within: float) -> bool:
+        """Wait until it lets clients in, or until the time is up. Fails with its output if it has ended by itself."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            assert self._process.poll() is None, self.said()
+            try:
+                wire.dial(self.port, "knock").close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return True
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL: it learns nothing of it."""
+        assert self._process is not None
+        self._process.kill()
+        assert self._process.wait(10) == -signal.SIGKILL, self.said()
+
+    def stop(self) -> None:
+        """SIGTERM; it has to end well."""
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(20) == 0, self.said()
+
+    def owed(self) -> list[dict[str, Any]]:
+        """What its readers are still owed, as ``redcar consumers`` tells."""
+        command = [*servers.program(), "consumers", "--config", str(self._config), "--json"]
+        done = subprocess.run(command, capture_output=True, timeout=20, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def said(self) -> str:
+        """Its log, the end of it."""
+        return self._log.read_text(errors="replace")[-4000:]
+
+    def kill_if_alive(self) -> None:
+        """For the end of a test, however it ended."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
