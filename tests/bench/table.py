@@ -38,9 +38,8 @@ def text(made: list[Measurement]) -> str:
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(_cell(n, text, width) for n, (text, width) in enumerate(zip(row, widths))) for row in rows
-    )
+    lines = ("  ".join(_cell(n, text, width) for n, (text, width) in enumerate(zip(row, widths))) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(column: int, text: str, width: int) -> str:
