@@ -33,8 +33,8 @@ class Replay(Struct):
     consumer: str
     lo: int
     hi: int
-    types: list[str] = ["*"]
-    sources: list[str] = ["*"]
+    types: list[str]
+    sources: list[str]
     speed: float | None = None
 
 
