@@ -22,6 +22,7 @@ from gateway.errors import Undecodable
 from gateway.event import Reading, Value
 
 INPUT = Advert
+SEQUENCE_BITS = 8  # the packet id; the counter of encrypted devices is wider, and soon seen to be
 Key = Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")]
 
 

@@ -9,6 +9,8 @@ A driver is one file in ``drivers/`` (or an entry point in the group ``redcar.dr
               a whole payload that can't be read raises ``Undecodable``
     twin      (config, rng) -> what the device would put on the wire: (seconds to wait, item), for ever
 
+Where readings carry the device's message number and that wraps, ``SEQUENCE_BITS`` says how wide it is.
+
 It imports ``gateway.driver``, ``gateway.event`` and ``gateway.errors``, and nothing else of Redcar. What drivers share is
 found here, too: ``named`` knows what devices call metrics; ``number``, ``switch``, ``presence`` and ``instant`` read values as
 devices write them; a ``Vocabulary`` makes readings of objects; ``Lines`` cuts a stream; ``slowly`` moves the values of a twin.
@@ -116,6 +118,8 @@ class Driver(Struct, frozen=True):
     twin: Twin
     summary: str
     """First line of the driver's docstring."""
+    sequence_bits: int | None = None
+    """How wide the counter is that its readings carry, where it wraps: ``SEQUENCE_BITS`` in the driver."""
 
 
 def slowly(rng: Random, around: float, swing: float, noise: float, every: float) -> Iterator[float]:
@@ -149,4 +153,6 @@ def load(kind: str) -> Driver:
 
 def _describe(kind: str, module: ModuleType) -> Driver:
     summary = (module.__doc__ or "").strip().splitlines()[0]
-    return Driver(kind, module.INPUT, module.Config, module.decode, module.twin, summary)
+    return Driver(
+        kind, module.INPUT, module.Config, module.decode, module.twin, summary, getattr(module, "SEQUENCE_BITS", None)
+    )

@@ -27,6 +27,7 @@ class Quality(IntEnum):
     estimated = 4
     replayed = 5
     last_usable = 6
+    clock_wrong = 7
     no_data = 64
     checksum = 65
     decode = 66

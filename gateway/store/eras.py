@@ -84,6 +84,12 @@ def turned(before: Era, after: Era, clock: Clock) -> list[Event]:
     return [event(type, "gateway", data, time=now) for type in types]
 
 
+def mark(events: Iterable[Event]) -> None:
+    """Nobody confirms the time of these."""
+    for one in events:
+        one.quality = one.quality or Quality.clock_unsynced
+
+
 def shifts(rows: Sequence[Row]) -> list[Shift]:
     """How the times of untrusted eras must be corrected, as far as it is known."""
     found: list[Shift] = []

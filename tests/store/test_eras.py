@@ -38,8 +38,7 @@ class Machine:
 
 
 def reading(log: Log, n: int) -> Event:
-    quality = Quality.good if log.clock.trusted() else Quality.clock_unsynced
-    return event("reading", "cellar/air", {"n": n}, time=log.clock.now(), quality=quality)
+    return event("reading", "cellar/air", {"n": n}, time=log.clock.now())
 
 
 async def store(log: Log, n: int) -> None:

@@ -1,0 +1,85 @@
+"""What MQTT clients send again after a lost PUBACK: the last messages of each client, to be recognised by DUP flag, packet id
+and content. Without the flag nothing is a repeat: equal messages are stored twice.
+
+It costs a look at the length of each payload and no more: messages are compared only when one claims to be a repeat. It lasts
+as long as the process: what comes again after a restart of the gateway is stored again.
+"""
+
+from collections import OrderedDict, deque
+
+from gateway.hub.inlet import Publish
+
+kept = 100
+"""Messages of a client that are remembered at least, and with them the rest of the read they came in."""
+
+most = 8_000_000
+"""Bytes of all clients together; beyond it those are forgotten that were silent for longest."""
+
+overhead = 250
+"""Bytes a message occupies beside its payload."""
+
+
+class _Recent:
+    def __init__(self) -> None:
+        self.batches: deque[list[Publish]] = deque()
+        self.messages = 0
+        self.size = 0
+
+    def add(self, batch: list[Publish]) -> int:
+        """How many bytes more there are now."""
+        grown = _size(batch)
+        self.batches.append(batch)
+        self.messages += len(batch)
+        while self.messages - len(self.batches[0]) >= kept:
+            gone = self.batches.popleft()
+            self.messages -= len(gone)
+            grown -= _size(gone)
+        self.size += grown
+        return grown
+
+
+class Repeats:
+    """The last messages of each client."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, _Recent] = OrderedDict()
+        self._size = 0
+
+    def new(self, messages: list[Publish]) -> list[Publish]:
+        """Those of one read of one client that aren't repeats; from now on they are known."""
+        for message in messages:
+            if message.dup:
+                messages = self._without_repeats(messages)
+                break
+        if messages and messages[-1].packet_id:
+            self._remember(messages[0].client, messages)
+        return messages
+
+    def _without_repeats(self, messages: list[Publish]) -> list[Publish]:
+        new: list[Publish] = []
+        for message in messages:
+            if not (message.dup and message.packet_id and self._known(message, new)):
+                new.append(message)
+        return new
+
+    def _known(self, repeat: Publish, before: list[Publish]) -> bool:
+        recent = self._clients.get(repeat.client)
+        for batch in (before, *reversed(recent.batches if recent else ())):
+            for message in reversed(batch):
+                if message.packet_id == repeat.packet_id:  # the latest that bore this id
+                    return message.topic == repeat.topic and message.payload == repeat.payload
+        return False
+
+    def _remember(self, client: str, messages: list[Publish]) -> None:
+        recent = self._clients.get(client)
+        if recent is None:
+            recent = self._clients[client] = _Recent()
+        else:
+            self._clients.move_to_end(client)
+        self._size += recent.add(messages)
+        while self._size > most and len(self._clients) > 1:
+            self._size -= self._clients.popitem(last=False)[1].size
+
+
+def _size(batch: list[Publish]) -> int:
+    return sum([len(message.payload) for message in batch]) + overhead * len(batch)
