@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import Undecodable
 from gateway.event import Event, event
 from gateway.store import block
+from gateway.store.rows import head_of, is_sound, read_events, stored
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -58,9 +59,7 @@ def matching(letters: Iterable[Event], where: dict[str, str]) -> Iterator[Event]
 
 
 def _all(db: "Connection") -> Iterator[Event]:
-    from gateway.store.log import columns
-
     wanted = {rejected, redriven, dropped}
-    for row in (block.Row(*values) for values in db.execute(f"select {columns} from block order by lo")):
-        if not wanted.isdisjoint(block.outline(row).types):
-            yield from (found for found in block.decode(row) if found.type in wanted)
+    for row in stored(db, 1, head_of(db)):
+        if is_sound(row) and not wanted.isdisjoint(block.outline(row).types):
+            yield from (found for found in read_events(db, row.lo, row.hi, row.count) if found.type in wanted)

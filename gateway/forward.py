@@ -211,7 +211,7 @@ class Forwarder:
         self.status.delivered += delivered
         self.status.rates[owed.lane].add(delivered, asyncio.get_running_loop().time())
         if delivered:
-            self._deliveries.add(owed.lane, events[0].offset, through)
+            self._deliveries.add(owed, events[0].offset, through)
         if not refused and not retry:
             self.consumer.advance(owed, through)
             return True

@@ -6,12 +6,14 @@ import re
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import RedcarError
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
+
+    from gateway.settings import Settings
 
 units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -26,6 +28,17 @@ def add_log(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", default=os.environ.get("REDCAR_CONFIG"), help="redcar.toml (or $REDCAR_CONFIG)"
     )
     parser.add_argument("--data", metavar="FOLDER", help="folder of the log, instead of --config")
+
+
+def log_in(args: argparse.Namespace) -> Path:
+    """The file of the log. Raises NoLog if there is none."""
+    from gateway.store import files
+
+    folder, _ = folder_of(args)
+    path = folder / files.name
+    if not path.exists():
+        raise NoLog(f"no log in {folder}: start one with redcar run, or name another folder with --data")
+    return path
 
 
 def open_log(args: argparse.Namespace) -> "Connection":
@@ -47,13 +60,54 @@ def folder_of(args: argparse.Namespace) -> tuple[Path, str]:
     """Folder of the log and name of the gateway."""
     if args.data:
         return Path(args.data), "gateway"
-    path = Path(args.config or "redcar.toml")
+    settings = settings_of(args)
+    return Path(settings.gateway.data), settings.gateway.name
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    """The configuration; with --data alone nothing but that folder."""
+    from gateway.settings import Gateway, Settings
+
+    if args.data and not args.config:
+        return Settings(gateway=Gateway(name="gateway", data=args.data))
+    from gateway.config import find, load
+
+    path = find(args.config)
     if not path.exists():
         raise NoLog(f"{path} isn't there: name the configuration with --config, or the log's folder with --data")
-    from gateway.config import load
-
     settings = load(path)
-    return path.parent / settings.gateway.data, settings.gateway.name
+    if args.data:
+        settings.gateway.data = args.data
+    return settings
+
+
+def ask_running(args: argparse.Namespace, request: dict[str, Any]) -> Any:
+    """What the running gateway says; None if none runs."""
+    from gateway.control import NotRunning, ask
+
+    try:
+        return ask(log_in(args).parent, request)
+    except NotRunning:
+        return None
+
+
+def act(args: argparse.Namespace, request: dict[str, Any]) -> Any:
+    """Have the running gateway do it; if none runs, do the same ourselves, holding the log meanwhile."""
+    from gateway.control import NotRunning, ask
+
+    try:
+        return ask(log_in(args).parent, request)
+    except NotRunning:
+        import asyncio
+
+        return asyncio.run(_act(settings_of(args), request))
+
+
+async def _act(settings: "Settings", request: dict[str, Any]) -> Any:
+    from gateway.app import open_for_operator
+
+    async with open_for_operator(settings) as actions:
+        return await actions[request["do"]](request)
 
 
 def moment(text: str) -> int:
@@ -72,3 +126,13 @@ def show_time(microseconds: int) -> str:
     when = datetime.fromtimestamp(microseconds / 1_000_000)
     today = when.date() == datetime.now().date()
     return when.strftime("%H:%M:%S.%f" if today else "%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def show_span(seconds: float) -> str:
+    """How long, for people: ``40 s``, ``5 min``, ``3.5 h``, ``12 d``."""
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"

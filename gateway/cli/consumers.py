@@ -1,9 +1,19 @@
-"""``redcar consumers``: what each reader of the log is still owed."""
+"""``redcar consumers``: what each reader of the log is still owed, and how it is doing."""
 
 import argparse
 import json
+from typing import Any
 
-from gateway.cli.common import add_log, open_log, show_time
+from gateway.cli.common import add_log, ask_running, open_log, show_span, show_time
+
+examples = """\
+examples:
+  redcar consumers            per consumer and lane: what is owed, how fast it goes, what is in the way
+  redcar consumers --json     the same, one object per line
+
+"owed nothing" in every lane proves that everything was delivered. Beside a running gateway the figures are live; without
+one they are those on the disk.
+"""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -12,7 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "consumers",
         help="what each reader of the log is still owed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  redcar consumers\n  redcar consumers --json\n",
+        epilog=examples,
     )
     add_log(consumers)
     consumers.add_argument("--json", action="store_true", help="one object per lane and line")
@@ -20,20 +30,51 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """One line per consumer and lane. Positions are those on the disk: up to a second old while the gateway runs."""
-    from gateway.store.log import head_of, read_events
+    """One line per consumer and lane."""
+    lanes = ask_running(args, {"do": "consumers"})
+    if lanes is None:
+        lanes = _on_disk(args)
+    for lane in lanes:
+        print(json.dumps(lane) if args.json else _line(lane))
+    return 0
+
+
+def _on_disk(args: argparse.Namespace) -> list[dict[str, Any]]:
+    import msgspec
+
+    from gateway.store.consumers import by_lane, columns, from_row
+    from gateway.store.rows import head_of, read_events
 
     db = open_log(args)
     head = head_of(db)
-    for consumer, lane, lo, hi in db.execute(
-        "select consumer, lane, lo, hi from owed order by consumer, lane <> 'live', lo"
-    ):
-        owed = max(0, min(hi, head) - lo + 1 if hi is not None else head - lo + 1)
-        oldest = read_events(db, lo, min(head, hi) if hi is not None else head, 1) if owed else []
-        time = oldest[0].recorded if oldest else None
-        if args.json:
-            print(json.dumps({"consumer": consumer, "lane": lane, "lo": lo, "hi": hi, "owed": owed, "oldest": time}))
-        else:
-            since = f", oldest from {show_time(time)}" if time else ""
-            print(f"{consumer:20} {lane:10} {f'owed {owed}' if owed else 'owed nothing'}{since}")
-    return 0
+    consumers: dict[str, list[Any]] = {}
+    for name, *values in db.execute(f"select consumer, {columns} from owed order by consumer, lo"):
+        consumers.setdefault(name, []).append(from_row(*values))
+    told = []
+    for name, ranges in consumers.items():
+        for lane in by_lane(ranges, head):
+            hi = head if lane.hi is None else min(lane.hi, head)
+            oldest = read_events(db, lane.lo, hi, 1) if lane.owed else []
+            recorded = oldest[0].recorded if oldest else None
+            told.append({"consumer": name, **msgspec.to_builtins(lane), "oldest": recorded, "in_use": False})
+    return told
+
+
+def _line(lane: dict[str, Any]) -> str:
+    """``cloud  backlog  owed 1200, oldest from 14:03:07 (5 min), 480/s; not connected: ... (try 3, next at 14:10:02)``."""
+    import time
+
+    parts = ["owed nothing"]
+    if lane["owed"]:
+        parts = [f"owed {lane['owed']}"]
+        if lane["oldest"] is not None:
+            age = show_span(time.time() - lane["oldest"] / 1_000_000)
+            parts.append(f"oldest from {show_time(lane['oldest'])} ({age} ago)")
+    if lane.get("rate"):
+        parts.append(f"{lane['rate']:g}/s")
+    how = ""
+    if lane.get("connected") is False:
+        how = "; not connected" + (f": {lane['problem']}" if lane["problem"] else "")
+        if lane["next_try"]:
+            how += f" (tried {lane['attempts']} times, again at {show_time(lane['next_try'])})"
+    return f"{lane['consumer']:20} {lane['lane']:12} {', '.join(parts)}{how}"

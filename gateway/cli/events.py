@@ -42,6 +42,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_filters(events)
     events.add_argument("--since", metavar="T", help="from then on: 30m, 2h, 7d ago, or 2026-11-21T06:00 (local time)")
     events.add_argument("--until", metavar="T", help="up to then")
+    events.add_argument("--as-of", metavar="T", help="only what the log held then")
     events.add_argument("--limit", type=int, default=sys.maxsize, metavar="N", help="stop after N")
     events.set_defaults(run=run_events)
 
@@ -84,6 +85,8 @@ def run_events(args: argparse.Namespace) -> int:
     first = offset_at(db, moment(args.since)) if args.since else 1
     last = offset_at(db, moment(args.until) + 1) - 1 if args.until else head_of(db)
     left = args.limit
+    if args.as_of:
+        last = min(last, offset_at(db, moment(args.as_of) + 1) - 1)
     for event in _stored(db, first, last):
         if left <= 0:
             break

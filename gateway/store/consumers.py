@@ -40,6 +40,10 @@ class Range(Struct):
         """Offsets in it that exist already."""
         return max(0, (head if self.hi is None else min(self.hi, head)) - self.lo + 1)
 
+    def holds(self, offset: int) -> bool:
+        """Whether it is owed here."""
+        return self.lo <= offset and (self.hi is None or offset <= self.hi)
+
     @property
     def done(self) -> bool:
         """Nothing of it is owed any more."""
@@ -72,10 +76,16 @@ def from_row(
     flight: str | None,
 ) -> Range:
     """A row of ``owed``, its columns in the order of ``columns``."""
-    return Range(id, lane, lo, hi, _globs(globs) if globs else None, speed, tries, _flight(flight) if flight else None)
+    return Range(id, lane, lo, hi, globs_of(globs), speed, tries, _flight(flight) if flight else None)
 
 
-def _text(value: Struct | None) -> str | None:
+def globs_of(stored: str | None) -> Globs | None:
+    """What ``text`` made of them."""
+    return _globs(stored) if stored else None
+
+
+def text(value: Struct | None) -> str | None:
+    """As it is stored."""
     return _encode(value).decode() if value is not None else None
 
 
@@ -162,7 +172,7 @@ class Consumer:
         """Write down the boundaries of the next batches, in one transaction with the position they begin at."""
         self.log.forget(f"owed {range.id}")
         sql = "update owed set lo = ?, tries = ?, flight = ? where id = ?"
-        stored = self.log.append([], also=[(sql, (range.lo, range.tries, _text(flight), range.id))])
+        stored = self.log.append([], also=[(sql, (range.lo, range.tries, text(flight), range.id))])
         assert stored is not None
         await stored
         range.flight = flight
@@ -215,7 +225,7 @@ class Consumer:
 
     def _insert(self, made: Range) -> Statement:
         sql = f"insert into owed ({columns}, consumer) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        globs, flight = _text(made.globs), _text(made.flight)
+        globs, flight = text(made.globs), text(made.flight)
         return sql, (made.id, made.lane, made.lo, made.hi, globs, made.speed, made.tries, flight, self.name)
 
     def _kept(self, state: bytes) -> Statement:
@@ -230,7 +240,7 @@ class Consumer:
                 self.settled.clear()
             return "delete from owed where id = ?", (range.id,)
         sql = "update owed set lo = ?, tries = ?, flight = ? where id = ?"
-        return sql, (range.lo, range.tries, _text(range.flight), range.id)
+        return sql, (range.lo, range.tries, text(range.flight), range.id)
 
 
 class Lane(Struct):
@@ -289,6 +299,25 @@ class Consumers:
             await made
         self._opened[name] = consumer
         return consumer
+
+    def make(self, name: str, lo: int) -> tuple[Consumer, Statement]:
+        """A new consumer that is owed everything from ``lo`` on; the statement must go into the next append."""
+        consumer = Consumer(self._log, name, [], None, self._ids)
+        self._opened[name] = consumer
+        return consumer, consumer.insertion("live", lo, None)
+
+    def adopt(self, consumer: Consumer) -> None:
+        """From now on this one is in use."""
+        self._opened[consumer.name] = consumer
+
+    def drop(self, name: str) -> list[Statement]:
+        """Forget a consumer and all it is owed: the statements for that."""
+        gone = self._opened.pop(name, None)
+        if gone:
+            for one in gone.ranges:
+                self._log.forget(f"owed {one.id}")
+            self._log.forget(f"state {name}")
+        return [(f"delete from {table} where consumer = ?", (name,)) for table in ("owed", "state")]
 
     async def find(self, name: str) -> Consumer | None:
         """The consumer of that name if there is one, in use or not."""

@@ -43,6 +43,7 @@ create table delivered (
     lane     text not null,
     lo       integer not null,
     hi       integer not null,
+    globs    text,                 -- of a replay: what it was narrowed to
     time     integer not null      -- microseconds
 );
 
@@ -57,6 +58,32 @@ create table retained (
     payload    blob not null,
     qos        integer not null,
     properties blob
+) without rowid;
+
+-- MQTT sessions that outlast their connection. What each is owed: consumer mqtt/<client>.
+create table session (
+    client text primary key,
+    user   text,
+    expiry integer not null,       -- seconds kept after its connection ended; 4294967295: for ever
+    ended  integer,                -- when that was, microseconds; null while connected
+    will   blob                    -- published when the client vanishes
+) without rowid;
+
+create table subscription (
+    client     text not null,
+    filter     text not null,      -- as asked for
+    qos        integer not null,
+    options    integer not null,   -- 1 no local, 2 retain as published, 4 served from the log
+    identifier integer not null,
+    since      integer not null,   -- only events after this offset belong to it
+    primary key (client, filter)
+) without rowid;
+
+-- Messages at QoS 2 that have come and whose PUBREL hasn't: the same packet id is the same message.
+create table qos2 (
+    client    text not null,
+    packet_id integer not null,
+    primary key (client, packet_id)
 ) without rowid;
 
 -- A fold of the device.* events.
@@ -77,3 +104,10 @@ create table clock (
     apart     integer not null,    -- microseconds
     trusted   integer not null     -- whether somebody confirmed the wall clock
 );
+
+-- How far each source that numbers its messages has counted, and which of the 64 newest numbers were seen. See sequence.py.
+create table sequence (
+    source text primary key,
+    mark   integer not null,
+    window integer not null
+) without rowid;

@@ -10,9 +10,9 @@ from gateway.clock import Clock
 from gateway.event import Event
 from gateway.selection import Globs, Selection
 from gateway.store import block
-from gateway.store.consumers import Range, columns, from_row
-from gateway.store.log import Log, read_events
-from gateway.store.log import columns as block_columns
+from gateway.store.consumers import Range, columns, from_row, globs_of, text
+from gateway.store.log import Log
+from gateway.store.rows import head_of, is_sound, read_events, stored
 
 kept = 20_000
 """Rows of ``delivered``, a second of deliveries each: five and a half hours of steady traffic, months of a quiet site."""
@@ -28,13 +28,13 @@ class Deliveries:
         self._log = log
         self._consumer = consumer
         self._clock = clock
-        self._open: dict[str, tuple[int, int]] = {}
+        self._open: dict[str, tuple[int, int, Globs | None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, lane: str, lo: int, hi: int) -> None:
-        """Everything selected in lo..hi was accepted."""
-        first, last = self._open.get(lane, (lo, hi))
-        self._open[lane] = min(first, lo), max(last, hi)
+    def add(self, owed: Range, lo: int, hi: int) -> None:
+        """Everything of the range that was selected in lo..hi was accepted."""
+        first, last, globs = self._open.get(owed.lane, (lo, hi, owed.globs))
+        self._open[owed.lane] = min(first, lo), max(last, hi), globs
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
 
@@ -46,9 +46,10 @@ class Deliveries:
         if not self._open:
             return
         now = self._clock.now()
-        for lane, (lo, hi) in self._open.items():
-            sql = "insert into delivered (consumer, lane, lo, hi, time) values (?, ?, ?, ?, ?)"
-            self._log.lazily(f"delivered {self._consumer} {lane} {hi}", (sql, (self._consumer, lane, lo, hi, now)))
+        for lane, (lo, hi, globs) in self._open.items():
+            sql = "insert into delivered (consumer, lane, lo, hi, globs, time) values (?, ?, ?, ?, ?, ?)"
+            row = self._consumer, lane, lo, hi, text(globs), now
+            self._log.lazily(f"delivered {self._consumer} {lane} {hi}", (sql, row))
         trim = f"delete from delivered where id <= (select max(id) from delivered) - {kept}"
         self._log.lazily("delivered", (trim, ()))
         self._open.clear()
@@ -59,7 +60,8 @@ class Fate(Struct):
 
     consumer: str
     state: str
-    """owed, delivered, not selected, passed (was delivered or not selected: the subscription isn't at hand)"""
+    """owed; delivered; seen, by rules and views; not selected; passed: delivered or not selected, as the subscription isn't
+    at hand"""
     lane: str = ""
     time: int | None = None
 
@@ -76,30 +78,36 @@ def chain(db: Connection, event: Event) -> Iterator[Event]:
 
 def effects(db: Connection, offset: int) -> Iterator[Event]:
     """What it caused directly. Reads on to the end of the log, but decodes only blocks that name it as a cause."""
-    inside = db.execute("select coalesce(max(lo), 0) from block where lo <= ?", (offset,)).fetchone()[0]
-    for values in db.execute(f"select {block_columns} from block where lo >= ? order by lo", (inside,)):
-        row = block.Row(*values)
-        if offset in block.outline(row).cause.values():
-            yield from (found for found in block.decode(row) if found.cause == offset)
+    for row in stored(db, offset, head_of(db)):
+        if is_sound(row) and offset in block.outline(row).cause.values():
+            yield from (found for found in read_events(db, row.lo, row.hi, row.count) if found.cause == offset)
 
 
 def fates(db: Connection, event: Event, subscriptions: dict[str, Globs]) -> list[Fate]:
     """What became of it at each consumer."""
+
+    def wants(globs: Globs | None) -> bool:
+        return globs is None or Selection(globs.types, globs.sources).wants(event.type, event.source)
+
     ranges: dict[str, list[Range]] = {}
     for consumer, *values in db.execute(f"select consumer, {columns} from owed order by consumer, lo"):
         ranges.setdefault(consumer, []).append(from_row(*values))
+    processors = {consumer for (consumer,) in db.execute("select consumer from state")}
     found = []
     for consumer, owed in ranges.items():
-        globs = subscriptions.get(consumer)
-        wanted = Selection(globs.types, globs.sources).wants(event.type, event.source) if globs else None
-        sql = "select lane, time from delivered where consumer = ? and lo <= ? and hi >= ? order by id"
-        times = db.execute(sql, (consumer, event.offset, event.offset)).fetchall()
-        if wanted is False:
+        if not wants(subscriptions.get(consumer)):
             found.append(Fate(consumer, "not selected"))
             continue
-        found += [Fate(consumer, "delivered" if wanted else "passed", lane, time) for lane, time in times]
-        lanes = [one.lane for one in owed if one.lo <= event.offset and (one.hi is None or event.offset <= one.hi)]
+        lanes = [one.lane for one in owed if one.holds(event.offset) and wants(one.globs)]
+        sql = "select lane, time, globs from delivered where consumer = ? and lo <= ? and hi >= ? order by id"
+        times = [
+            (lane, time)
+            for lane, time, globs in db.execute(sql, (consumer, event.offset, event.offset))
+            if wants(globs_of(globs))
+        ]
+        there = "seen" if consumer in processors else "delivered" if consumer in subscriptions else "passed"
+        found += [Fate(consumer, there, lane, time) for lane, time in times]
         found += [Fate(consumer, "owed", lane) for lane in lanes]
         if not times and not lanes:
-            found.append(Fate(consumer, "delivered" if wanted else "passed"))
+            found.append(Fate(consumer, there))
     return found
