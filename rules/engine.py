@@ -213,7 +213,7 @@ class Engine:
         self._plan(changed)
         wall = now + changed.lag
         for rank in self._asking[changed.rank]:
-            for _, instance in sorted(self.instances[rank].items()):
+            for instance in self.instances[rank].values():
                 self._run(instance, max(instance.now, wall - instance.lag))
 
     # ------------------------------------------------------------------ timers

@@ -119,12 +119,12 @@ def test_envelope_knows_the_hours() -> None:
     assert len(points) - 12 in envelope
 
 
-def test_envelope_says_it_once() -> None:
-    """One episode, one alarm: for 60 values only a larger score passes."""
-    points = [(step * minute, 20.0 + step % 2) for step in range(300)] + [
-        (step * minute, 30.0) for step in range(300, 400)
-    ]
-    assert len(alarms(scores(load("envelope")(), points))) == 1
+def test_envelope_holds_for_sixty_values() -> None:
+    """One episode, one alarm: within it only a larger score passes."""
+    detector = load("envelope")()
+    scores(detector, [(step * minute, 20.0 + step % 2) for step in range(300)])
+    growing = [((300 + step) * minute, 30.0 * 1.15**step) for step in range(100)]
+    assert alarms(scores(detector, growing), 0.0)[:2] == [0, 61]
 
 
 RULE = """

@@ -8,6 +8,7 @@ from rules.rule import RuleSet
 from tests.rules.story import Log, at, begin, reading, rules, tick
 
 HOT = '[rule.hot]\non = "boiler-*"\nwhen = "temperature > 80 °C for 30s"\nclear = "temperature < 75 °C for 2m"\n'
+SILENT = '[rule.silent]\non = "*"\nwhen = "age() > 5m"\n'
 PLAIN = '[rule.hot]\non = "boiler-*"\nwhen = "temperature > 80 °C"\n'
 
 
@@ -159,7 +160,7 @@ def test_event_of_an_alarm() -> None:
 
 
 def test_deadman_in_a_silent_log() -> None:
-    log = Log('[rule.silent]\non = "*"\nwhen = "age() > 5m"')
+    log = Log(SILENT)
     log.feed(reading(0, "a", x=1), reading(60, "b", x=1))
     assert log.wait(1000) == ["300s a silent active", "360s b silent active"]
     assert log.feed(reading(1001, "a", y=2)) == ["1001s a silent clear"]
@@ -193,8 +194,7 @@ def test_delay_after_age() -> None:
 
 
 def test_unless_withholds_until_it_ends() -> None:
-    silent = '[rule.silent]\non = "*"\nwhen = "age() > 5m"\nunless = "alarm(uplink)"\n'
-    log = Log(silent + '[rule.uplink]\non = "router"\nwhen = "online == 0"')
+    log = Log(SILENT + 'unless = "alarm(uplink)"\n[rule.uplink]\non = "router"\nwhen = "online == 0"')
     log.feed(reading(0, "a", x=1), reading(1, "router", online=0))
     assert log.wait(250) == []
     log.feed(reading(250, "router", online=0))
@@ -253,7 +253,7 @@ def test_texts() -> None:
 
 
 def test_late_readings_change_nothing() -> None:
-    log = Log(PLAIN + '[rule.silent]\non = "*"\nwhen = "age() > 5m"')
+    log = Log(PLAIN + SILENT)
     assert log.feed(reading(100, "boiler-1", temperature=20, humidity=1)) == []
     assert log.feed(reading(90, "boiler-1", temperature=85)) == []
     assert log.feed(reading(100, "boiler-1", temperature=86)) == [
@@ -270,7 +270,7 @@ def test_each_metric_has_its_own_newest_time() -> None:
 
 def test_a_backlog_is_judged_in_its_own_time() -> None:
     """A device was cut off for an hour and now hands over what it measured: ticks of today don't touch it."""
-    log = Log(HOT + '[rule.silent]\non = "*"\nwhen = "age() > 5m"')
+    log = Log(HOT + SILENT)
     log.feed(reading(0, "boiler-1", temperature=20))
     backlog = [
         reading(second, "boiler-1", temperature=value) for second, value in [(10, 85), (20, 70), (100, 85), (200, 85)]
@@ -281,6 +281,30 @@ def test_a_backlog_is_judged_in_its_own_time() -> None:
     assert log.feed(at(3600, "tick", "gateway"), *backlog[1:]) == ["130s boiler-1 hot active"]
     assert log.wait(3603 + 299) == []
     assert log.wait(3603 + 300) == ["500s boiler-1 silent active"]
+
+
+def test_the_next_tick_moves_with_how_far_behind_a_device_is() -> None:
+    log = Log(HOT)
+    hot, damp = reading(10, "boiler-1", temperature=85), reading(35, "boiler-1", humidity=50)
+    hot.recorded, damp.recorded = begin + 3600 * SECOND, begin + 3601 * SECOND
+    log.feed(hot)
+    assert log.engine.due() == begin + 3630 * SECOND
+    log.feed(damp)  # 25 s of its time came within a second
+    assert log.engine.due() == begin + 3606 * SECOND
+
+
+def test_a_late_reading_puts_nobody_behind() -> None:
+    log = Log(SILENT)
+    now, late = reading(2000, "a", x=1), reading(100, "a", x=1)
+    now.recorded, late.recorded = begin + 2000 * SECOND, begin + 2001 * SECOND
+    log.feed(now, late)
+    assert log.engine.due() == begin + 2300 * SECOND
+
+
+def test_without_ticks_a_reading_at_the_very_moment_counts_too() -> None:
+    log = Log(HOT, ticking=False)
+    log.feed(reading(0, "boiler-1", temperature=85), reading(5, "boiler-2", temperature=85))
+    assert log.feed(reading(35, "boiler-2", temperature=20)) == ["30s boiler-1 hot active"]
 
 
 def test_time_of_the_wall_is_when_events_arrive() -> None:
@@ -316,14 +340,14 @@ def test_late_ticks_change_nothing() -> None:
     ids=["gateway.started", "gap"],
 )
 def test_down_time_doesnt_count(back: Event) -> None:
-    log = Log(HOT + '[rule.silent]\non = "*"\nwhen = "age() > 5m"', ticking=False)
+    log = Log(HOT + SILENT, ticking=False)
     log.feed(reading(0, "boiler-1", temperature=85), tick(10), back)
     log.ticking = True
     assert log.wait(11_000) == ["10020s boiler-1 hot active", "10290s boiler-1 silent active"]
 
 
 def test_down_time_clears_nothing() -> None:
-    log = Log('[rule.silent]\non = "*"\nwhen = "age() > 5m"', ticking=False)
+    log = Log(SILENT, ticking=False)
     log.feed(reading(0, "a", x=1), tick(400), at(9000, "gateway.started", "gateway"), reading(9001, "b", x=1))
     assert log.feed(tick(9200)) == []
     assert log.feed(reading(9300, "a", x=1)) == ["9300s a silent clear"]
