@@ -15,7 +15,7 @@ from rules import alarm, snapshot
 from rules.compile import BindGlance, compile_glance
 from rules.memory import remember
 from rules.rule import RuleSet
-from rules.state import FAR, Device, Instance, Shape, often, shapes_kept, usable
+from rules.state import FAR, Device, Instance, Shape, moved, often, shapes_kept, usable
 
 sources_kept = 100_000
 """Sources that no rule looks at, remembered as such; beyond it the memory starts afresh."""
@@ -120,7 +120,7 @@ class Engine:
         elif event.type == "clock.stepped":
             before, after = event.data.get("before"), event.data.get("after")
             if isinstance(before, int) and isinstance(after, int):
-                self._shift(after - before)
+                self._shift(before, after - before)
         self.wall = max(self.wall, wall)
         self._fire(wall - 1)
         if event.type == "device.offline" and event.source in self.devices:
@@ -162,14 +162,15 @@ class Engine:
                     instance.skip(begin, end)
             self._plan_all()
 
-    def _shift(self, by: int) -> None:
-        """The wall clock was set: all times move along, so that every delay and age goes on as if it hadn't been."""
-        self.wall += by
+    def _shift(self, before: int, by: int) -> None:
+        """The wall clock was set: all times move along, so that every delay and age goes on as if it hadn't been.
+        A time later than ``before`` was told by the new clock already."""
+        self.wall = moved(self.wall, before, by)
         for device in self.devices.values():
-            device.shift(by)
+            device.shift(before, by)
         for of_rule in self.instances:
             for instance in of_rule.values():
-                instance.shift(by)
+                instance.shift(before, by)
         self._plan_all()
 
     # ------------------------------------------------------------------ an alarm's life

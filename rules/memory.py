@@ -27,8 +27,8 @@ class Memory(Protocol):
     def restore(self, state: Sequence[float]) -> None:
         """Go on from there."""
 
-    def shift(self, by: int) -> None:
-        """The clock was set by so much."""
+    def shift(self, before: int, by: int) -> None:
+        """The clock was set by so much; times after ``before`` are of the new clock."""
 
     def why(self) -> str:
         """The latest answer in words, empty if there is nothing to say."""
@@ -64,8 +64,8 @@ class Previous:
     def restore(self, state: Sequence[float]) -> None:
         self.seen = [(int(time), value) for time, value in zip(state[::2], state[1::2])]
 
-    def shift(self, by: int) -> None:
-        self.seen = [(time + by, value) for time, value in self.seen]
+    def shift(self, before: int, by: int) -> None:
+        self.seen = [(time + by if time <= before else time, value) for time, value in self.seen]
 
     def why(self) -> str:
         return ""
@@ -85,7 +85,7 @@ class Window:
         self.columns: list[list[float]] = [[] for _ in range(9)]
         self.name()
 
-    def shift(self, by: int) -> None:
+    def shift(self, before: int, by: int) -> None:
         """The panes lie on a grid of the old time: the window fills anew."""
         self.restore([-1, -1])
 
@@ -231,8 +231,8 @@ class Anomaly:
         self.began, self.bucket, self.count = int(began), int(bucket), int(count)
         self.detector.restore(rest)
 
-    def shift(self, by: int) -> None:
-        self.began += by if self.began >= 0 else 0
+    def shift(self, before: int, by: int) -> None:
+        self.began += by if 0 <= self.began <= before else 0
 
     def why(self) -> str:
         said = self.detector.why() if self.latest > 0 else ""

@@ -113,14 +113,12 @@ class Instance(Struct, eq=False):
         if self.mark is not None and self.mark < end:
             self.mark = end - max(0, begin - self.mark)
 
-    def shift(self, by: int) -> None:
+    def shift(self, before: int, by: int) -> None:
         """The wall clock was set."""
-        self.ran += by
-        self.raised += by
-        if self.since is not None:
-            self.since += by
-        if self.mark is not None:
-            self.mark += by
+        self.ran = moved(self.ran, before, by)
+        self.raised = moved(self.raised, before, by)
+        self.since = None if self.since is None else moved(self.since, before, by)
+        self.mark = None if self.mark is None else moved(self.mark, before, by)
 
 
 class Shape(Struct):
@@ -208,15 +206,20 @@ class Device(Struct, eq=False):
             if time < end - self.lag:
                 self.seen[metric] = end - self.lag - max(0, begin - self.lag - time)
 
-    def shift(self, by: int) -> None:
-        """The wall clock was set: everything it told us the time of moves along."""
-        self.born += by
-        self.now += by if self.now else 0
-        self.newest = {metric: time + by for metric, time in self.newest.items()}
-        for metric in self.seen:
-            self.seen[metric] += by
+    def shift(self, before: int, by: int) -> None:
+        """The wall clock was set."""
+        self.born = moved(self.born, before, by)
+        self.now = moved(self.now, before, by)
+        for times in (self.newest, self.seen):
+            for metric, time in times.items():
+                times[metric] = moved(time, before, by)
         for memory in self.memories.values():
-            memory.shift(by)
+            memory.shift(before, by)
+
+
+def moved(time: int, before: int, by: int) -> int:
+    """A time after the clock was set by so much at ``before``. 0 is never; what is later is of the new clock already."""
+    return max(1, time + by) if 0 < time <= before else time
 
 
 def usable(data: dict[str, Any]) -> dict[str, Any]:

@@ -375,6 +375,15 @@ def test_a_set_clock_moves_everything_along(by: int) -> None:
     assert log.wait(by + 400) == [f"{by + 30}s boiler-1 hot active", f"{by + 320}s boiler-1 silent active"]
 
 
+def test_a_reading_that_was_faster_than_the_news_of_the_clock() -> None:
+    """Nobody's next reading is late because this one came between the setting of the clock and its event."""
+    log = Log(PLAIN, ticking=False)
+    step = {"before": begin + 10 * SECOND, "after": begin + 3610 * SECOND}
+    log.feed(reading(9, "boiler-1", temperature=20), reading(3609, "boiler-1", temperature=20))
+    log.feed(at(3610, "clock.stepped", "gateway", step))
+    assert log.feed(reading(3611, "boiler-1", temperature=85)) == ["3611s boiler-1 hot active"]
+
+
 def test_sources_that_no_rule_looks_at_cost_nothing() -> None:
     log = Log(PLAIN)
     log.feed(*(reading(second, f"x-{second % 7}", temperature=99) for second in range(100)))
