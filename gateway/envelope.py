@@ -62,8 +62,8 @@ def structured(event: Event, identity: Identity, lane: str) -> bytes:
     seconds, micros = divmod(event.time, SECOND)
     recorded, recorded_micros = divmod(event.recorded, SECOND)
     more = b""
-    if _has_extras(event):
-        more = b"," + _encode(_extras(event, identity))[1:-1]
+    if _has_extras(event) and (extras := _extras(event, identity)):
+        more = b"," + _encode(extras)[1:-1]
     return b'%b%d","time":"%b.%06dZ","recordedtime":"%b.%06dZ","sequence":"%019d"%b,"data":%b}' % (
         _opening(identity.gateway, identity.epoch, event.source, event.type, lane),
         event.offset,
@@ -158,9 +158,11 @@ def _extras(event: Event, identity: Identity) -> dict[str, str | int]:
         extras["quality"] = _quality(event.quality)
     if event.cause:
         extras["causationid"] = f"{identity.epoch:016x}-{event.cause}"
-    if event.type.startswith("alarm.") and (severity := event.data.get("severity")) in severity_numbers:
-        extras["severitytext"] = severity.upper()
-        extras["severitynumber"] = severity_numbers[severity]
+    if event.type.startswith("alarm."):
+        severity = event.data.get("severity")  # alarm.acknowledged has none
+        if isinstance(severity, str) and severity in severity_numbers:
+            extras["severitytext"] = severity.upper()
+            extras["severitynumber"] = severity_numbers[severity]
     return extras
 
 

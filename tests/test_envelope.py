@@ -48,6 +48,14 @@ def test_a_good_reading_carries_nothing_superfluous() -> None:
     assert not {"quality", "causationid", "severitytext", "severitynumber"} & named.keys()
 
 
+@pytest.mark.parametrize("data", [{}, {"severity": "dire"}, {"severity": ["high"]}, {"severity": None}])
+def test_an_alarm_of_unknown_severity_has_none(data: dict[str, object]) -> None:
+    made = logged(event("alarm.acknowledged", "freezer", data, time=1))
+    assert "severitytext" not in envelope.attributes(made, plant, "live")
+    (back,) = envelope.parse(envelope.structured(made, plant, "live"))
+    assert (back.event().data, back.severitytext) == (data, "")
+
+
 @pytest.mark.parametrize(
     ("gateway", "source", "want"),
     [
@@ -94,9 +102,9 @@ facts = st.builds(
     time=nanoless,
     source=names,
     type=names | st.just("alarm.raised"),
-    body=st.dictionaries(names, st.integers() | st.text(st.characters(exclude_categories=["Cs"]))).map(
-        lambda data: json.dumps(data, ensure_ascii=False).encode()
-    ),
+    body=st.dictionaries(
+        names | st.just("severity"), st.integers() | st.text(st.characters(exclude_categories=["Cs"]))
+    ).map(lambda data: json.dumps(data, ensure_ascii=False).encode()),
     quality=st.sampled_from(Quality).map(int) | st.just(250),
     cause=st.integers(0, 2**63 - 1),
     offset=st.integers(1, 2**63 - 1),
