@@ -4,10 +4,13 @@ The hub knows nothing of the log; the log knows nothing of MQTT.
 """
 
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
+
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL that has to be on the disk together with the messages it came with, or not at all."""
 
 
 class Publish(Struct, gc=False):
@@ -15,6 +18,7 @@ class Publish(Struct, gc=False):
 
     properties  MQTT 5 property id -> value of those that travel with the message (content type, user properties ...);
                 None where there are none
+    dup         the client says that it sends this again; ``packet_id`` as on the wire, 0 where nobody needs it
     """
 
     topic: str
@@ -24,6 +28,8 @@ class Publish(Struct, gc=False):
     properties: dict[int, Any] | None = None
     client: str = ""
     user: str | None = None
+    dup: bool = False
+    packet_id: int = 0
 
 
 class Inlet(Protocol):
@@ -35,8 +41,8 @@ class Inlet(Protocol):
 
     on_room: Callable[[], None]
 
-    def publish(self, messages: list[Publish]) -> Future[None] | None:
-        """Take the messages of one socket read of one connection, in order.
+    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> Future[None] | None:
+        """Take the messages of one socket read of one connection, in order, and what must be stored with them.
 
         Returns a future that is done once every event made from them is on the disk: acknowledge then, and route
         QoS 1 and 2 messages to subscribers then. None: nothing of it is stored, go on at once. A future that fails
