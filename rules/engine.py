@@ -106,17 +106,13 @@ class Engine:
         self._plan_all()
 
     def _other(self, event: Event, wall: int) -> None:
-        """Whatever isn't a reading."""
+        """Whatever isn't a reading. A ``gap`` says what was given up of the past: it was judged when it came."""
         if event.type == "tick":
             self.wall = max(self.wall, event.time)
             self._fire(event.time)
             return
         if event.type == "gateway.started":
             self._skip(self.wall, wall)
-        elif event.type == "gap":
-            begin, end = event.data.get("from"), event.data.get("to")
-            if isinstance(begin, int) and isinstance(end, int):
-                self._skip(begin, end)
         elif event.type == "clock.stepped":
             before, after = event.data.get("before"), event.data.get("after")
             if isinstance(before, int) and isinstance(after, int):
