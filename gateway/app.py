@@ -12,6 +12,7 @@ from random import Random
 
 from gateway import __version__, driver, sinks
 from gateway.clock import Clock
+from gateway.control import Action, serve
 from gateway.devices import Device, Devices
 from gateway.driver import Context
 from gateway.errors import DeviceSilent, LinkLost
@@ -22,6 +23,7 @@ from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.ingest import Bound, Ingest
 from gateway.links import open_link
+from gateway.operate import Operator
 from gateway.settings import Settings
 from gateway.sink import Identity
 from gateway.store.care import Care
@@ -38,6 +40,8 @@ log = logging.getLogger("redcar")
 
 Start = Callable[[], Awaitable[None]]
 """Starts one try of a task."""
+
+Rest = Callable[[float], Awaitable[object]]
 
 longest_frame = 65_536
 """Bytes of a stream that no decoder has taken: beyond it they are dropped, so that a mute decoder can't fill the memory."""
@@ -57,6 +61,8 @@ class Gateway:
         self.devices: Devices
         self.ingest: Ingest
         self.hub: Hub
+        self.actions: dict[str, Action] = {}
+        """What can be asked through the control socket."""
         self.ports: list[int] = []
         """Ports the hub listens on, in the order of the configuration."""
 
@@ -77,10 +83,9 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: 
             consumer = await gateway.consumers.open("rules")
             tasks.keep("rules", lambda: process(gateway.log, consumer, Engine(rules)))
 
-        gateway.devices = Devices([Device(*row) for row in await gateway.log.query(known_devices)])
         retained = Retained()
         retained.load(await gateway.log.query("select topic, payload, qos, properties from retained"))
-        gateway.ingest = Ingest(gateway.log, gateway.clock, gateway.devices, bound, retained.changes)
+        await _open_ingest(gateway, bound, retained)
         access = settings.access
         users = Path(access.users) if access.users else None
         gateway.hub = Hub(gateway.ingest, retained, Access(users, access.anonymous))
@@ -94,7 +99,30 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: 
         for one in bound:
             if one.binding.link != "hub:":
                 tasks.keep(one.binding.source, _reader(gateway, one, rng))
+        await opened.enter_async_context(serve(gateway.log.folder, gateway.actions))
         yield gateway
+
+
+@asynccontextmanager
+async def open_for_operator(settings: Settings) -> AsyncIterator[dict[str, Action]]:
+    """What can be done to the log of a gateway that doesn't run. Raises StoreLocked if it does."""
+    clock = Clock(trust=settings.gateway.trust_clock)
+    log = await Log.open(Path(settings.gateway.data), clock)
+    try:
+        gateway = Gateway(settings, clock, log, await Consumers.load(log))
+        await _open_ingest(gateway, [_bind(binding) for binding in settings.binding], Retained())
+        yield gateway.actions
+    finally:
+        await log.close()
+
+
+async def _open_ingest(gateway: Gateway, bound: list[Bound], retained: Retained) -> None:
+    log, clock = gateway.log, gateway.clock
+    gateway.devices = Devices([Device(*row) for row in await log.query(known_devices)])
+    gateway.ingest = Ingest(log, clock, gateway.devices, bound, retained.changes)
+    names = [one.name for one in gateway.settings.subscription]
+    operator = Operator(log, clock, gateway.consumers, gateway.devices, gateway.ingest, gateway.forwarders, names)
+    gateway.actions.update(operator.actions())
 
 
 known_devices = "select source, driver, adopted, 0, since, ignored from device"
@@ -111,9 +139,9 @@ class _Tasks:
     async def __aenter__(self) -> "_Tasks":
         return self
 
-    def keep(self, name: str, start: Start) -> None:
-        """Keep this alive until the gateway closes."""
-        self._running.append(asyncio.create_task(supervise(name, start, rng=self._rng), name=name))
+    def keep(self, name: str, start: Start, rest: Rest = asyncio.sleep) -> None:
+        """Keep this alive until the gateway closes; ``rest`` waits between tries."""
+        self._running.append(asyncio.create_task(supervise(name, start, rng=self._rng, sleep=rest), name=name))
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._running:
@@ -144,7 +172,7 @@ async def _open_sinks(gateway: Gateway, tasks: _Tasks) -> None:
         sink = sinks.load(subscription.sink).sink(subscription, identity)
         forwarder = Forwarder(consumer, sink, subscription, gateway.clock)
         gateway.forwarders.append(forwarder)
-        tasks.keep(subscription.name, forwarder.run)
+        tasks.keep(subscription.name, forwarder.run, forwarder.rest)
 
 
 def _bind(binding: driver.Binding) -> Bound:

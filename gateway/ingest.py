@@ -7,7 +7,7 @@ stamped by the clock, appended to the log; the future that comes back is the ack
 
 import re
 from asyncio import Future
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -120,33 +120,34 @@ class Ingest:
     def again(self, letter: Event) -> list[Event]:
         """Readings that the present drivers make of an input that was rejected, at its time. Raises Undecodable."""
         item = evidence.restored(letter.data)
-        for route in self._candidates(item, letter):
-            made = []
-            for found in route.bound.driver.decode(item, Context(route.bound.binding)):
-                source = (
-                    route.source if found.source is None else _source(route.bound.binding, route.captures, found.source)
-                )
-                device = self._devices.known.get(source)
-                if isinstance(found, Reading) and device is not None and device.adopted:
-                    values, flags, quality = normalise(found)
-                    time = found.time if found.time is not None and found.time <= letter.time + ahead else letter.time
-                    data = {**values, "_quality": flags} if flags else values
-                    made.append(event("reading", source, data, time=time, quality=quality, cause=letter.offset))
-            return made
-        raise Undecodable("unknown_format", "no binding takes it any more: see redcar.toml")
+        route = self._leads(item, letter)
+        if route is None:
+            raise Undecodable("unknown_format", "no binding takes it any more: see redcar.toml")
+        made = []
+        for found in route.bound.driver.decode(item, Context(route.bound.binding)):
+            device = self._device(route, found, self._clock.now())
+            if isinstance(found, Reading) and device.adopted:
+                values, flags, quality = normalise(found)
+                time = found.time if found.time is not None and found.time <= letter.time + ahead else letter.time
+                data = {**values, "_quality": flags} if flags else values
+                made.append(event("reading", device.source, data, time=time, quality=quality, cause=letter.offset))
+        return made
 
-    def _candidates(self, item: bytearray | Advert | Message, letter: Event) -> Iterator[Route]:
+    def _leads(self, item: bytearray | Advert | Message, letter: Event) -> Route | None:
         """Where an input that was rejected leads now."""
         if isinstance(item, Message):
-            if route := self._route(item.topic):
-                item.captures = route.captures
-                yield route
-            return
+            route = self._route(item.topic)
+            item.captures = route.captures if route else {}
+            return route
         device = item.address if isinstance(item, Advert) else None
-        for bound in self._bound:
-            source = _source(bound.binding, {}, device)
-            if isinstance(item, bound.driver.input) and source == letter.source:
-                yield Route(bound, {}, source)
+        routes = (Route(one, {}, _source(one.binding, {}, device)) for one in self._bound)
+        return next(
+            (one for one in routes if isinstance(item, one.bound.driver.input) and one.source == letter.source), None
+        )
+
+    def store(self, events: list[Event], also: Sequence[Statement] = ()) -> Future[None] | None:
+        """Append events, and what happened to devices meanwhile; None if there is nothing."""
+        return self._append(events, list(also), wait=True)
 
     def watch(self) -> None:
         """Notice who went silent."""
