@@ -14,6 +14,9 @@ from gateway.sink import Subscription
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
 """A size. Files write it as text with its unit, "16MB", "2GB"; settings hold bytes."""
 
+Cap = Annotated[int, Meta(ge=64_000_000, extra={"unit": "bytes"})]
+"""The same for a whole log: its WAL and ballast need 48 MB of it."""
+
 FilePath = Annotated[str, Meta(min_length=1, extra={"unit": "path"})]
 """A file or folder. Files write it relative to their own folder; settings hold it absolute."""
 
@@ -50,7 +53,7 @@ class Retention(Struct, kw_only=True):
     """How much of the past is kept. Whatever is given up is announced by a gap event."""
 
     cap: Annotated[
-        Bytes | None,
+        Cap | None,
         Meta(description="most the log may take on the disk; if left out 2GB, or 80 % of the disk where that is less"),
     ] = None
     age: Annotated[Seconds | None, Meta(description="delete what is older and owed to nobody; alarms stay")] = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.errors import RedcarError, StoreDamaged
-from gateway.store import files, migrate, rows
+from gateway.store import files, migrate, opening, rows
 
 
 class Refused(RedcarError):
@@ -41,7 +41,7 @@ def verified(path: Path) -> Copy:
     with closing(files.open_to_read(path)) as db:
         try:
             migrate.outlook(db)
-            faults = files.check_all(db)
+            wrong = files.check_all(db)
             bad = [row.lo for row in rows.stored(db, 0, rows.head_of(db)) if not rows.is_sound(row)]
             (epoch,) = db.execute("select value from meta where key = 'epoch'").fetchone()
             (events,) = db.execute("select coalesce(sum(count), 0) from block").fetchone()
@@ -49,10 +49,28 @@ def verified(path: Path) -> Copy:
             raise Refused(f"{path} isn't a log of redcar: {error}") from error
         except sqlite3.DatabaseError as error:
             raise StoreDamaged(f"{path} can't be read: {error}") from error
-        if faults or bad:
-            what = faults[0] if faults else f"the block at {bad[0]} isn't what was written"
+        if wrong or bad:
+            what = wrong[0] if wrong else f"the block at {bad[0]} isn't what was written"
             raise StoreDamaged(f"{path} is damaged: {what}")
         return Copy(path, path.stat().st_size, events, rows.mark_of(db), epoch)
+
+
+def faults(path: Path) -> list[str]:
+    """Everything that is wrong with a log, in words. Takes as long as reading all of it."""
+    with closing(files.open_to_read(path)) as db:
+        found: list[str] = []
+        try:
+            found += files.check_all(db)
+            found += [
+                f"events {row.lo}..{row.hi} aren't what was written"
+                for row in rows.stored(
+                    db, 0, rows.head_of(db), lambda *hole: found.append(f"events {hole[0]}..{hole[1]} can't be read")
+                )
+                if not rows.is_sound(row)
+            ]
+        except sqlite3.DatabaseError as error:
+            found.append(str(error))
+        return found
 
 
 def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
@@ -61,8 +79,7 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
     if not source.is_file():
         raise Refused(f"{source} can't be found: name a file made by redcar backup")
     copy = verified(source)
-    lock = files.lock(folder)
-    try:
+    with opening.alone(folder):
         path = folder / files.name
         partial = folder / "restoring"
         partial.unlink(missing_ok=True)
@@ -82,8 +99,6 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    finally:
-        os.close(lock)
     return copy, aside
 
 

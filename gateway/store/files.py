@@ -191,8 +191,9 @@ class Sizes(Struct):
 
     @property
     def counted(self) -> int:
-        """What the cap is about. Free pages aren't counted: they are filled before the file grows."""
-        return self.used + self.wal + self.other
+        """What the cap is about. Free pages aren't counted: they are filled before the file grows. The WAL comes and goes:
+        it counts as large as it may become."""
+        return self.used + max(self.wal, wal_limit) + self.other
 
 
 def measure(db: sqlite3.Connection, folder: Path) -> Sizes:

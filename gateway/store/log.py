@@ -10,7 +10,6 @@ waits for are ``linger`` old, or when ``enough`` are pending. While one runs, ar
 import asyncio
 import logging
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,8 @@ from gateway.errors import StoreFailed
 from gateway.event import Event, event
 from gateway.store import block, eras, files, opening, rows
 from gateway.store.disk import Disk
+from gateway.store.pressure import GivenUp
+from gateway.store.ring import Ring
 from gateway.store.rows import Statement as Statement
 from gateway.store.rows import columns as columns
 from gateway.store.rows import head_of as head_of
@@ -58,8 +59,6 @@ class Figures(Struct):
 
     events: int = 0
     commits: int = 0
-    given_up: int = 0
-    """Readings nobody was told about, for which there was no room in memory while the disk didn't take any."""
 
 
 class _Work(Struct):
@@ -103,10 +102,10 @@ class Log:
         """More than ``queue`` bytes wait for the disk: whoever can slow down its senders should."""
         self.on_room: Callable[[], None] = lambda: None
         """Called when ``full`` ends."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when nothing can be stored any more: the process should end, and be started anew."""
         self._queue = queue
-        self._ring: deque[list[Event]] = deque()
-        self._ring_events = ring
-        self._ring_held = 0
+        self._ring = Ring(ring)
         self._pending: list[_Work] = []
         self._pending_events = 0
         self._pending_bytes = 0
@@ -119,7 +118,7 @@ class Log:
         self._closing = False
         self._pages = found.pages
         self._lock = found.lock
-        self._refused: dict[str, int] = {}
+        self._given_up = GivenUp()
         self._era = clock.era()
         self._stored_era: Era | None = None
         self._eras: list[eras.Row] = []
@@ -155,6 +154,7 @@ class Log:
         if announced or found.also:
             self.append(announced, also=found.also, wait=False)
         self._writer = asyncio.create_task(self._write(), name="log writer")
+        self._writer.add_done_callback(self._ended)
         return self
 
     async def close(self) -> None:
@@ -183,14 +183,16 @@ class Log:
         wait ``linger`` for company. Events get their offsets in the order of these calls.
         """
         self.notice_time()
+        if not self._era.trusted:
+            eras.mark(events)
         done = asyncio.get_running_loop().create_future() if wait else None
         self._pending.append(_Work(events, also, done, self._era))
         self._pending_events += len(events)
-        self._pending_bytes += sum(len(event.body) + overhead for event in events)
+        self._pending_bytes += _weight(events)
         if self._pending_bytes > self._queue:
             self.full = True
             if not wait and self._pending_bytes > 2 * self._queue:
-                self._give_up()
+                self._give_up(self._pending[-1])
         if wait or self._pending_events >= enough:
             self._waited_for = True
             self._urgent.set()
@@ -294,7 +296,7 @@ class Log:
         self.head = offset
         self.figures.commits += 1
         self.figures.events += len(events)
-        self._remember(events)
+        self._ring.add(events)
         for work in works:
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
@@ -302,9 +304,7 @@ class Log:
             self._committed.set_result(None)
             self._committed = asyncio.get_running_loop().create_future()
         if self.full and self._pending_bytes <= self._queue // 2:
-            self.full = False
-            self._own_up()
-            self.on_room()
+            self._room_again()
 
     def _began(self, era: Era, lo: int) -> eras.Row:
         return eras.Row(lo, self.clock.boot, self.clock.monotonic(), era.apart, era.trusted)
@@ -334,33 +334,29 @@ class Log:
             if work.done is not None and not work.done.done():
                 work.done.set_exception(error)
 
-    def _give_up(self) -> None:
-        """Serial and BLE can't be slowed down: while the disk takes nothing, the newest readings are given up and counted."""
-        work = self._pending[-1]
-        kept = [one for one in work.events if one.type != "reading"]
-        for one in work.events:
-            if one.type == "reading":
-                self._refused[one.source] = self._refused.get(one.source, 0) + 1
-                self._pending_bytes -= len(one.body) + overhead
-        missing = len(work.events) - len(kept)
+    def _give_up(self, work: _Work) -> None:
+        kept = self._given_up.from_(list(work.events))
+        self._pending_events -= len(work.events) - len(kept)
+        self._pending_bytes -= _weight(work.events) - _weight(kept)
         work.events = kept
-        self._pending_events -= missing
-        self.figures.given_up += missing
 
-    def _own_up(self) -> None:
-        """Say what was given up."""
-        if self._refused:
-            data = {"reason": "no room in memory", "count": sum(self._refused.values()), "sources": self._refused}
-            self._refused = {}
-            self.append([event("gap", "gateway", data, time=self.clock.now())], wait=False)
+    def _room_again(self) -> None:
+        self.full = False
+        said = self._given_up.owned_up()
+        if said:
+            self.append([event("gap", "gateway", said, time=self.clock.now())], wait=False)
+        self.on_room()
 
-    def _remember(self, events: list[Event]) -> None:
-        if not events:
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        """The writer has stopped: at the end of all, or because nothing can be stored any more."""
+        if writer.cancelled() or (error := writer.exception()) is None:
             return
-        self._ring.append(events)
-        self._ring_held += len(events)
-        while len(self._ring) > 1 and self._ring_held - len(self._ring[0]) >= self._ring_events:
-            self._ring_held -= len(self._ring.popleft())
+        log.critical("%s: nothing can be stored any more: %s", self.folder, error)
+        self.full = True
+        for work in self._pending:
+            if work.done is not None and not work.done.done():
+                work.done.set_exception(StoreFailed(str(error)))
+        self.on_end()
 
     # ------------------------------------------------------------------ reading
 
@@ -376,8 +372,8 @@ class Log:
         last = self.head if hi is None else min(hi, self.head)
         if lo > last:
             return []
-        if self._ring and lo >= self._ring[0][0].offset:
-            return self._from_ring(lo, min(last, lo + limit - 1))
+        if self._ring.first is not None and lo >= self._ring.first:
+            return self._ring.read(lo, min(last, lo + limit - 1))
         lost: list[tuple[int, int, int]] = []
         events = await self._pages.run(read_blocks, lo, last, limit, lambda *found: lost.append(found))
         for found in lost:
@@ -395,16 +391,6 @@ class Log:
         )
         self.append([gap], also=[("insert or replace into lost (lo, hi) values (?, ?)", (lo, hi))], wait=False)
 
-    def _from_ring(self, lo: int, last: int) -> list[Event]:
-        batches: list[list[Event]] = []
-        for events in reversed(self._ring):
-            first = events[0].offset
-            if first <= last:
-                batches.append(events[max(0, lo - first) : last - first + 1])
-            if first <= lo:
-                break
-        return [event for events in reversed(batches) for event in events]
-
     async def beyond(self, offset: int) -> None:
         """Wait until the log holds an event after that offset."""
         while self.head <= offset:
@@ -417,3 +403,7 @@ class Log:
     async def look(self, function: Callable[..., T], *args: Any) -> T:
         """Call function(read-only connection, *args) off the event loop. For the care of the log: keep it short."""
         return await self._pages.run(function, *args)
+
+
+def _weight(events: Sequence[Event]) -> int:
+    return sum(len(event.body) + overhead for event in events)

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,16 @@ async def opened(folder: Path, machine: str) -> Opened:
         also += [files.kept("machine", machine), files.kept("epoch", epoch)]
         found.epoch = epoch
     return Opened(db, pages, lock, found, announced, also, waiting(folder))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises StoreLocked while a gateway runs."""
+    lock = files.lock(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> files.Found:

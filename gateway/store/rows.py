@@ -190,7 +190,7 @@ def _first_at(db: sqlite3.Connection, time: int, first: int, last: int) -> int |
             low = middle + 1
         elif row[2] < time:
             before = row[:2]
-            low = row[1] + 1
+            low = max(row[1], middle) + 1  # beyond a hole, too
         else:
             high = row[0] - 1
     if before is None:

@@ -128,8 +128,8 @@ async def _finish(
     statements = [files.kept("salvaged", aside.name)]
     for name, lo, hi in owed:
         last = log_.first - 1 if hi is None else hi
-        consumer = await consumers.find(name)
-        if consumer and lo <= last:
+        if lo <= last:
+            consumer = await consumers.find(name) or await consumers.open(name)
             statements.append(consumer.insertion("backlog", lo, last))
     now = log_.clock.now()
     made.lost.sort()
