@@ -27,7 +27,11 @@ class Config(Subscription, kw_only=True):
 
     folder: Annotated[
         str,
-        Meta(min_length=1, description="folder for the files; it must exist, so that nothing fills a missing mount"),
+        Meta(
+            min_length=1,
+            description="folder for the files; it must exist, so that nothing fills a missing mount",
+            extra={"unit": "path"},
+        ),
     ]
 
 
