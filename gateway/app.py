@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from gateway import __version__, driver, sinks
+from gateway import __version__, driver, sequence, sinks
 from gateway.clock import Clock
 from gateway.control import Action, serve
 from gateway.devices import Device, Devices
@@ -18,12 +18,15 @@ from gateway.driver import Context
 from gateway.errors import DeviceSilent, LinkLost
 from gateway.event import event
 from gateway.forward import Forwarder
+from gateway.history import LogHistory
+from gateway.hub import lasting
 from gateway.hub.access import Access
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.ingest import Bound, Ingest
 from gateway.links import open_link
 from gateway.operate import Operator
+from gateway.sequence import Sequences
 from gateway.settings import Settings
 from gateway.sink import Identity
 from gateway.store.care import Care
@@ -68,7 +71,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: int | None = None) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: Settings, *, clock: Clock | None = None, seed: int | None = None
+) -> AsyncIterator[Gateway]:
     """Open everything, give it, close it. Raises ConfigError, StoreLocked, StoreNewer before anything is accepted."""
     rng = Random(seed)
     rules = load_rules([Path(path) for path in settings.gateway.rules])
@@ -88,8 +93,13 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None, seed: 
         await _open_ingest(gateway, bound, retained)
         access = settings.access
         users = Path(access.users) if access.users else None
-        gateway.hub = Hub(gateway.ingest, retained, Access(users, access.anonymous))
+        history = LogHistory(gateway.log, gateway.consumers, Identity(settings.gateway.name, gateway.log.epoch))
+        gateway.hub = Hub(gateway.ingest, retained, Access(users, access.anonymous), None, history, gateway.clock)
+        gateway.ingest.owed = gateway.hub.broker.owed
         opened.push_async_callback(gateway.hub.close)
+        await _open_sessions(gateway)
+        if gateway.hub.tail:
+            tasks.keep("subscribers", gateway.hub.tail.run)
         gateway.ports = [await gateway.hub.listen(listener.address, listener.port) for listener in settings.listener]
 
         tasks.keep("watch", lambda: _watch(gateway))
@@ -119,10 +129,21 @@ async def open_for_operator(settings: Settings) -> AsyncIterator[dict[str, Actio
 async def _open_ingest(gateway: Gateway, bound: list[Bound], retained: Retained) -> None:
     log, clock = gateway.log, gateway.clock
     gateway.devices = Devices([Device(*row) for row in await log.query(known_devices)])
-    gateway.ingest = Ingest(log, clock, gateway.devices, bound, retained.changes)
+    sequences = Sequences(await log.query(sequence.known))
+    gateway.ingest = Ingest(log, clock, gateway.devices, bound, retained.changes, sequences)
     names = [one.name for one in gateway.settings.subscription]
     operator = Operator(log, clock, gateway.consumers, gateway.devices, gateway.ingest, gateway.forwarders, names)
     gateway.actions.update(operator.actions())
+
+
+async def _open_sessions(gateway: Gateway) -> None:
+    """The MQTT sessions that were kept when the gateway ended."""
+    query = gateway.log.query
+    sessions = await query(lasting.SESSIONS)
+    subscriptions, received = await query(lasting.SUBSCRIPTIONS), await query(lasting.RECEIVED)
+    wall = gateway.clock.now() if gateway.clock.trusted() else None
+    stored = lasting.members(sessions, subscriptions, received, gateway.hub.now(), wall)
+    await gateway.hub.sessions.load(stored)
 
 
 known_devices = "select source, driver, adopted, 0, since, ignored from device"

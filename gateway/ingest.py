@@ -20,6 +20,9 @@ from gateway.driver import Advert, Binding, Context, Driver, Message
 from gateway.errors import Undecodable
 from gateway.event import SECOND, Availability, Event, Quality, Reading, event
 from gateway.hub.inlet import Publish
+from gateway.message import described
+from gateway.repeats import Repeats
+from gateway.sequence import Sequences
 from gateway.store.log import Log, Statement
 
 routes_kept = 10_000
@@ -27,6 +30,12 @@ routes_kept = 10_000
 
 ahead = 60 * SECOND
 """A device's clock may be this far ahead of ours; beyond it the time of arrival is used."""
+
+behind = 2 * 3600 * SECOND
+"""And so far behind, where nothing can lie about on its way: serial and radio. MQTT devices may have kept their readings."""
+
+earliest = 1_262_304_000 * SECOND
+"""2010: nothing was measured before. Devices that don't know the time begin in 1970 or 2000."""
 
 
 class Bound(Struct):
@@ -62,11 +71,16 @@ class Ingest:
         devices: Devices,
         bound: list[Bound],
         retained: Callable[[list[Publish]], list[Statement]] = lambda messages: [],
+        sequences: Sequences | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._devices = devices
         self._retained = retained
+        self._sequences = sequences or Sequences()
+        self._repeats = Repeats()
+        self.owed: Callable[[str], bool] = lambda topic: False
+        """Whether a message on this topic is stored although it is claimed: somebody is to get it from the log."""
         self._bound = bound
         self._patterns = [(topic_pattern(topic), one) for one in bound for topic in one.binding.topics]
         self._routes: dict[str, Route | None] = {}
@@ -85,13 +99,14 @@ class Ingest:
     def on_room(self, call: Callable[[], None]) -> None:
         self._log.on_room = call
 
-    def publish(self, messages: list[Publish]) -> Future[None] | None:
+    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> Future[None] | None:
         """Messages of one read of one client. See ``hub/inlet.py``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         events: list[Event] = []
         retained: list[Publish] = []
-        wait = False
-        for message in messages:
+        new = self._repeats.new(messages)
+        wait = bool(also) or len(new) < len(messages)  # what the client sends again may be on its way to the disk still
+        for message in new:
             if message.retain:
                 retained.append(message)
             if message.qos:
@@ -102,9 +117,10 @@ class Ingest:
             else:
                 item = Message(message.topic, message.payload, route.captures, message.retain)
                 claimed = self._decoded(route, item, now, monotonic, events) and not route.bound.binding.keep_raw
-            if not claimed and message.qos:
+            if message.qos and (not claimed or self.owed(message.topic)):
                 events.append(_message(message, now))
-        return self._append(events, self._retained(retained) if retained else [], wait=wait)
+        rows = [*self._retained(retained), *also] if retained or also else []
+        return self._append(events, rows, wait=wait)
 
     def take(self, bound: Bound, item: bytearray | Advert | Message) -> None:
         """What a link delivered: a stream's buffer, an advertisement, a message. Stored with the next commit; nobody waits."""
@@ -168,7 +184,10 @@ class Ingest:
         if happened:
             events = happened + events
             also = also + rows
-        if not events and not also:
+        counted = self._sequences.changes()
+        if counted:
+            also = also + counted
+        if not events and not also and not wait:
             return None
         return self._log.append(events, also=also, wait=wait)
 
@@ -200,7 +219,7 @@ class Ingest:
                 if not device.adopted:
                     accepted = accepted and device.ignored
                 elif isinstance(found, Reading):
-                    self._reading(device, found, now, monotonic, events)
+                    self._reading(route.bound.driver, device, found, now, monotonic, events)
                 elif found.online:
                     self._devices.heard(device, now, monotonic)
                 else:
@@ -222,17 +241,31 @@ class Ingest:
                 route.device = device
         return device
 
-    def _reading(self, device: Device, reading: Reading, now: int, monotonic: int, events: list[Event]) -> None:
+    def _reading(
+        self, driver: Driver, device: Device, reading: Reading, now: int, monotonic: int, events: list[Event]
+    ) -> None:
         self._devices.heard(device, now, monotonic)
-        if reading.sequence is not None:
-            if reading.sequence == device.sequence:
-                return  # the same measurement again: sensors repeat an advertisement 3 to 20 times
-            device.sequence = reading.sequence
+        number = reading.sequence
+        if number is not None and not self._sequences.is_new(device.source, number, driver.sequence_bits, monotonic):
+            return  # the same measurement again: sensors repeat an advertisement 3 to 20 times
         values, flags, quality = normalise(reading)
         data: dict[str, Any] = {**values, "_quality": flags} if flags else values
         if data:
-            time = reading.time if reading.time is not None and reading.time <= now + ahead else now
+            time = now
+            if reading.time is not None and self._clock.trusted():
+                right = _can_be(reading.time, now, live=driver.input is not Message)
+                if right is device.clock_wrong:
+                    self._devices.believe(device, reading.time - now, right, now)
+                if right:
+                    time = reading.time
+                else:
+                    data = {**values, "_quality": {**(flags or {}), "_time": Quality.clock_wrong.name}}
             events.append(event("reading", device.source, data, time=time, quality=quality))
+
+
+def _can_be(time: int, now: int, *, live: bool) -> bool:
+    """Whether a device's clock can be right, as far as ours knows."""
+    return (now - behind if live else earliest) <= time <= now + ahead
 
 
 def topic_pattern(text: str) -> re.Pattern[str]:
@@ -264,13 +297,8 @@ def _source(binding: Binding, captures: dict[str, str], device: str | None) -> s
 
 
 def _message(message: Publish, now: int) -> Event:
-    """A message that nobody claims, as it came."""
-    data = {"topic": message.topic, **evidence.payload(message.payload), "qos": message.qos}
-    if message.retain:
-        data["retain"] = True
-    if message.client:
-        data["client"] = message.client
-    return event("message", message.topic, data, time=now)
+    """A message as it came."""
+    return event("message", message.topic, described(message), time=now)
 
 
 def _rejected(route: Route, error: Undecodable, item: bytearray | Advert | Message, now: int) -> Event:

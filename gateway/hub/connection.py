@@ -11,8 +11,10 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
+from gateway.hub import lasting
 from gateway.hub.access import Refused
-from gateway.hub.packets import Batch, Connect, Subscribe, Unsubscribe
+from gateway.hub.inlet import Statement
+from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscribe
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from gateway.hub.session import Declined, Event, Session
@@ -75,6 +77,8 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         out = self.session.out
+        if out.feed:
+            out.feed.collect(self._release)
         data = out.take()
         if data:
             self._transport.write(data)
@@ -88,9 +92,15 @@ class Connection(asyncio.Protocol):
         if out:
             self._hub.later(self)
 
+    def _release(self, id: int) -> None:
+        """It is on the disk that the client has that message: PUBREL."""
+        self.session.out.release(id)
+        self._hub.later(self)
+
     def _soon(self) -> None:
         """Flush, if there is anything to it: each flush is a turn of the loop."""
-        if self.session.out or self.session.over:
+        out = self.session.out
+        if out or self.session.over or out.feed:
             self._hub.later(self)
 
     def _part(self) -> None:
@@ -157,8 +167,10 @@ class Connection(asyncio.Protocol):
                 self._told = True
                 text = f"{self._name} may not publish on {event.topic[:100]!r}: {event.why}"
                 self._hub.refusals.note(self.address, text)
+            elif isinstance(event, Disconnect):
+                self._hub.sessions.leave(self.session, event)
             else:
-                broker.leave(self.session)
+                self._hub.sessions.leave(self.session)
 
     async def _admit(self, asked: Connect) -> None:
         """Find out who it is. Until that is known nothing changes for anybody."""
@@ -166,17 +178,35 @@ class Connection(asyncio.Protocol):
         try:
             user = await hub.access.admit(asked.user, asked.password, self.address)
             client_id = self._client_id(asked, user)
+            self._check_will(asked, user)
         except Refused as refusal:
             hub.refusals.note(self.address, f"refused client {asked.client_id[:100]!r}: {refusal}")
             self.session.refuse(refusal.reason, refusal.reason.name.lower().replace("_", " "))
         else:
-            hub.connects += 1
-            hub.broker.join(self.session, client_id)
-            known, may_publish = hub.rights(user)
-            self._follow(self.session.accept(user, client_id, known, may_publish, hub.now()))
+            await self._let_in(asked, client_id, user)
         self.asking = None
         self.regulate()
         hub.later(self)
+
+    async def _let_in(self, asked: Connect, client_id: str, user: str | None) -> None:
+        hub, session = self._hub, self.session
+        member, present = await hub.sessions.enter(session, client_id, user, asked)
+        if session.over:
+            return  # another client with this id was faster
+        hub.connects += 1
+        known, may_publish = hub.rights(user)
+        events = session.accept(
+            user,
+            client_id,
+            known,
+            may_publish,
+            hub.now(),
+            present=present,
+            expiry=member.expiry,
+            qos2=member.qos2 if member.stored else None,
+        )
+        hub.broker.admitted(member)
+        self._follow(events)
 
     def _client_id(self, asked: Connect, user: str | None) -> str:
         """The id the client gets. Raises Refused."""
@@ -191,18 +221,25 @@ class Connection(asyncio.Protocol):
         if len(id.encode()) > self._hub.limits.client_id or _FORBIDDEN.search(id):
             text = f"its id is longer than {self._hub.limits.client_id} bytes or contains + # / or control characters"
             raise Refused(Reason.CLIENT_ID_NOT_VALID, f"{text}: give it another")
-        owner = self._hub.broker.owner(id)
-        if owner and owner.user != user:
+        owner = self._hub.broker.members.get(id)
+        if owner and owner.user != user and (owner.user is not None or owner.session):
             text = f"its id is in use by user {owner.user!r}: give it another"
             raise Refused(Reason.CLIENT_ID_NOT_VALID, text)
         return id
 
+    def _check_will(self, asked: Connect, user: str | None) -> None:
+        """Raises Refused if the client may not publish where its will is to go."""
+        refused = self._hub.access.may_publish(user, asked.will.topic) if asked.will else None
+        if refused and asked.will:
+            text = f"its will may not go to {asked.will.topic[:100]!r}: {refused[1]}"
+            raise Refused(refused[0], text)
+
     def _publish(self, batch: Batch) -> None:
         hub = self._hub
-        future = hub.take(batch.messages)
+        future = hub.take(batch.messages, self._rows(batch) if batch.received or batch.released else ())
         if future and not batch.acks:
             # QoS 0 only: nobody is told when it is on the disk, so nobody waits for it
-            future.add_done_callback(_look)
+            future.add_done_callback(hub.unstored)
             future = None
         self.waiting.append((batch, future))
         if future:
@@ -221,10 +258,22 @@ class Connection(asyncio.Protocol):
             if failure:
                 self._hub.retained.settle(batch.messages, stored=False)
                 self.end(Reason.QUOTA_EXCEEDED, f"its messages weren't stored, it has to send them again: {failure}")
-            self.session.acknowledge(batch)
-            if not failure:
+                self.session.forget(batch)
+            else:
+                self.session.acknowledge(batch)
                 self._hub.route(batch.messages)
         self._soon()
+
+    def _rows(self, batch: Batch) -> list[Statement]:
+        """What has to be stored with a batch, if the session lasts: packet ids at QoS 2."""
+        member = self.session.member
+        if member is None or not member.stored:
+            return []
+        id = member.client_id
+        return [
+            *(lasting.received(id, one) for one in batch.received),
+            *(lasting.released(id, one) for one in batch.released),
+        ]
 
 
 def _look(future: asyncio.Future[None]) -> str | None:

@@ -31,11 +31,14 @@ PINGRESP = b"\xd0\0"
 PUBACK = b"\x40\2"
 """Header of a PUBACK that says yes; the two bytes of the packet id follow."""
 PUBREC = b"\x50\2"
+PUBREL = b"\x62\2"
+PUBCOMP = b"\x70\2"
+
+packet_id = TWO.pack
 
 _SHORT = Format(">BBH").pack  # header with one byte of length, and the length of the topic
 _LONG = Format(">BBBH").pack  # with two bytes
 _ID = TWO.pack
-
 
 _memo: tuple[Publish | None, int, int, bytes, bytes] = (None, 0, 0, b"", b"")
 

@@ -16,6 +16,9 @@ class Limits(Struct, kw_only=True, frozen=True):
     receive_maximum: int = 1000  # QoS 1 and 2 messages of one client waiting for the disk: 5.0 clients are told, 0x93
     window: int = 1000  # QoS 1 messages sent to one client and not acknowledged: the rest waits in `unsent`
     unsent: int = 1_000_000  # waiting for a slow reader, beside one socket buffer: closed (0x97)
+    waiting: int = 100_000  # stored messages for a client that is away: the oldest are given up, with a gap event
+    session_expiry: int = 7 * 86_400  # longest that a session outlasts its connection; a 5.0 client is told
+    sessions: int = 1000  # kept for clients: the one that is due first ends
 
     topic: int = 512  # bytes of a topic or filter; longer ones are refused (0x90, 0x8F)
     levels: int = 16  # of a topic or filter; likewise

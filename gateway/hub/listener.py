@@ -10,21 +10,26 @@ the event loop brings together for a client leaves in one write.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 
 from msgspec import Struct
 
+from gateway.clock import Clock
 from gateway.errors import ConfigError, Fault
 from gateway.hub.access import Access
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
-from gateway.hub.inlet import Inlet, Publish
+from gateway.hub.history import History
+from gateway.hub.inlet import Inlet, Publish, Statement
 from gateway.hub.limits import Limits
+from gateway.hub.members import Member
 from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.retained import Retained
 from gateway.hub.session import MayPublish
+from gateway.hub.sessions import Sessions
+from gateway.hub.tail import Tail
 
 _SWEEP = 1.0  # seconds between looks at everybody's deadline
 
@@ -34,6 +39,7 @@ class Status(Struct, frozen=True):
 
     paused      sockets aren't read, because the disk can't keep up
     connects    clients that were let in
+    away        sessions kept for clients that aren't connected
     received    messages taken; sent: messages given to subscribers
     declined    messages not taken, because the client may not publish there
     refused     what was said in the journal or only counted: clients turned away, cut off or told no
@@ -42,6 +48,7 @@ class Status(Struct, frozen=True):
 
     connections: int
     clients: int
+    away: int
     subscriptions: int
     retained: int
     paused: bool
@@ -56,17 +63,29 @@ class Status(Struct, frozen=True):
 class Hub:
     """Everything the connections share. Made inside the running event loop."""
 
-    def __init__(self, inlet: Inlet, retained: Retained, access: Access, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        inlet: Inlet,
+        retained: Retained,
+        access: Access,
+        limits: Limits | None = None,
+        history: History | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.inlet = inlet
         self.retained = retained
         self.access = access
         self.limits = limits or Limits()
-        self.broker = Broker(retained, self.limits)
+        self.broker = Broker(retained, self.limits, history)
+        self.tail = Tail(self.broker, history) if history else None
         self.connections: set[Connection] = set()
         self.paused = False
-        self.connects = self.received = self.declined = 0
+        self.connects = self.received = self.declined = self.lost = 0
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        wall = (clock or Clock()).now
+        self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will)
+        self.broker.hired = self._hire
         self.refusals = Refusals(self.now)
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +114,7 @@ class Hub:
 
     async def close(self) -> None:
         """Let what was taken be acknowledged, say goodbye, and let go of every socket."""
+        self.sessions.closing = True
         for server in self._servers:
             server.close()
         self._timer.cancel()
@@ -123,7 +143,8 @@ class Hub:
         """The counters as they are now."""
         return Status(
             connections=len(self.connections),
-            clients=len(self.broker.sessions),
+            clients=len(self.broker.members) - len(self.sessions),
+            away=len(self.sessions),
             subscriptions=self.broker.subscriptions,
             retained=len(self.retained),
             paused=self.paused,
@@ -149,7 +170,7 @@ class Hub:
     def exit(self, connection: Connection) -> None:
         """A socket was closed, for whatever reason."""
         self.connections.discard(connection)
-        self.broker.leave(connection.session)
+        self.sessions.leave(connection.session)
         if not self.connections:
             self._empty.set()
 
@@ -170,12 +191,12 @@ class Hub:
         """Topics that user is known to use rightly, and how to ask about others."""
         return self._known.setdefault(user, {}), partial(self.access.may_publish, user)
 
-    def take(self, messages: list[Publish]) -> asyncio.Future[None] | None:
+    def take(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
         """Hand messages to the inlet; stop reading sockets if that was the last that fits."""
-        if not messages:
+        if not messages and not also:
             return None
         self.received += len(messages)
-        future = self.inlet.publish(messages)
+        future = self.inlet.publish(messages, also)
         if self.inlet.full and not self.paused:
             self._pause(True)
         return future
@@ -184,6 +205,36 @@ class Hub:
         """These are safe, or needn't be: show them to everybody."""
         self.retained.settle(messages)
         self.broker.route(messages)
+
+    def unstored(self, future: asyncio.Future[None]) -> None:
+        """Messages that nobody waits for were taken; that they couldn't be stored is counted, their sender isn't told."""
+        if not future.cancelled() and future.exception():
+            self.lost += 1
+
+    def _say_will(self, member: Member, will: Publish) -> None:
+        """The client's last will, if it still may."""
+        refused = self.access.may_publish(member.user, will.topic)
+        if refused:
+            self.declined += 1
+            self.refusals.note("will", f"client {member.client_id!r} may not publish on {will.topic!r}: {refused[1]}")
+            return
+        future = self.take([will])
+        if future is None:
+            self.route([will])
+            return
+
+        def settled(done: asyncio.Future[None]) -> None:
+            if done.cancelled() or done.exception():
+                self.retained.settle([will], stored=False)
+                self.unstored(done)
+            else:
+                self.route([will])
+
+        future.add_done_callback(settled)
+
+    def _hire(self, member: Member) -> None:
+        if self.tail:
+            self.start(self.tail.fetch(member))
 
     def _flush(self) -> None:
         due, self._due = self._due, set()
@@ -205,4 +256,5 @@ class Hub:
         now = self.now()
         for connection in list(self.connections):
             connection.check(now)
+        self.sessions.sweep(now)
         self.refusals.sweep()

@@ -6,15 +6,23 @@ retained messages, so each counts for its place in line only.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gateway.hub import encode
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
+from gateway.hub.packets import Ack
+from gateway.hub.properties import Kind
+from gateway.hub.reasons import Reason
+
+if TYPE_CHECKING:
+    from gateway.hub.feed import Feed
 
 _PLACE = 20  # what a place in line counts
 _PORTION = 65_536  # bytes moved from the line at once; then others get their turn
+_LOGGED = 0x8000  # packet ids from here on belong to messages of the log, by their offsets; the others are below
 
 
 class Waiting(Struct, gc=False):
@@ -31,7 +39,8 @@ class Outbox:
     """Bytes for one client.
 
     version  of its protocol
-    window   QoS 1 messages it takes without acknowledging
+    window   QoS 1 and 2 messages it takes without acknowledging
+    feed     what the session is owed from the log, if it is owed anything
     largest  packet it takes, 0: any; larger messages are left out [MQTT-3.1.2-24]
     sent     messages sent so far
     """
@@ -43,7 +52,10 @@ class Outbox:
         self.sent = 0
         self._limit = limits.unsent
         self._out: list[bytes] = []
+        self.feed: Feed | None = None
         self._flying: set[int] = set()
+        self._logged: dict[int, int] = {}  # packet id -> offset
+        self._released: set[int] = set()  # packet ids between PUBREL and PUBCOMP
         self._id = 0
         self._line: deque[Waiting] = deque()
         self._size = 0  # of the line
@@ -67,7 +79,7 @@ class Outbox:
         """Send a live message, now or in its turn. False: the line is too long, the client reads too slowly."""
         if self._closed:
             return True
-        if not (self._line or self._stalled or (qos and len(self._flying) >= self.window)):
+        if not (self._line or self._stalled or (qos and self._full)):
             self._send(message, qos, retain, identifiers)
             return True
         return self._wait(message, qos, retain, identifiers, len(message.topic) + len(message.payload))
@@ -80,9 +92,68 @@ class Outbox:
         self.more()
         return True
 
+    def deliver_logged(
+        self, message: Publish, qos: int, retain: bool, identifiers: Sequence[int], offset: int, dup: bool
+    ) -> bool:
+        """Send a message of the log now. False: there is no room; it can be had from the log later."""
+        if self._line or self._stalled or self._closed:
+            return False
+        if not qos:
+            self._send(message, 0, retain, identifiers)
+            return True
+        id = _LOGGED | offset % _LOGGED
+        if self._full or id in self._logged:
+            return False
+        frame = encode.publish(message, self.version, qos, retain, id, identifiers)
+        if self.largest and len(frame) > self.largest:
+            return True
+        self._logged[id] = offset
+        self.sent += 1
+        self._out.append(encode.again(frame) if dup else frame)
+        return True
+
+    @property
+    def free(self) -> bool:
+        """A message would leave at once."""
+        return not (self._line or self._stalled or self._closed or self._full)
+
+    def flies(self, offset: int) -> bool:
+        """Whether that message of the log is in flight."""
+        return self._logged.get(_LOGGED | offset % _LOGGED) == offset
+
     def land(self, ids: Iterable[int]) -> None:
-        """The client acknowledged these."""
+        """The client acknowledged these: PUBACK, or a PUBREC that says no."""
         self._flying.difference_update(ids)
+        if self._logged:
+            offsets = [self._logged.pop(id) for id in ids if id in self._logged]
+            if offsets and self.feed:
+                self.feed.landed(offsets)
+        self.more()
+
+    def receive(self, id: int) -> None:
+        """PUBREC: the client has it; PUBREL is next, for a message of the log once that is on the disk."""
+        if id in self._released:
+            self.release(id)
+        elif id in self._logged and self.feed:
+            self.feed.received(id, self._logged[id])
+        elif id in self._flying:
+            self.release(id)
+        else:
+            self._out.append(encode.encode(Ack(Kind.PUBREL, id, Reason.PACKET_ID_NOT_FOUND), self.version))
+
+    def release(self, id: int, offset: int = 0) -> None:
+        """Send PUBREL."""
+        if offset:
+            self._logged[id] = offset
+        self._released.add(id)
+        self._out.append(encode.PUBREL + encode.packet_id(id))
+
+    def complete(self, id: int) -> None:
+        """PUBCOMP: the id is free again."""
+        self._released.discard(id)
+        self._flying.discard(id)
+        if self._logged.pop(id, None) and self.feed:
+            self.feed.completed(id)
         self.more()
 
     def stall(self) -> None:
@@ -99,17 +170,23 @@ class Outbox:
         size = 0
         while self._line and not self._stalled and size < _PORTION:
             first = self._line[0]
-            if first.qos and len(self._flying) >= self.window:
+            if first.qos and self._full:
                 return
             self._line.popleft()
             self._size -= first.size
             size += len(first.message.payload) + _PLACE
             self._send(first.message, first.qos, first.retain, first.identifiers)
+        if self.feed and not self.feed.live:
+            self.feed.wake()
 
     def close(self) -> None:
         """Nothing more is to be delivered, only what is put."""
         self._closed = True
         self._line.clear()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._flying) + len(self._logged) >= self.window
 
     def _wait(self, message: Publish, qos: int, retain: bool, identifiers: Sequence[int], size: int) -> bool:
         self._line.append(Waiting(message, qos, retain, identifiers, size + _PLACE))
@@ -127,8 +204,8 @@ class Outbox:
         self._out.append(frame)
 
     def _next_id(self) -> int:
-        id = self._id % 65_535 + 1
+        id = self._id % (_LOGGED - 1) + 1
         while id in self._flying:
-            id = id % 65_535 + 1
+            id = id % (_LOGGED - 1) + 1
         self._id = id
         return id

@@ -128,16 +128,19 @@ class Auth(Struct):
 
 
 class Batch(Struct):
-    """A run of PUBLISHes and PUBACKs from the hot path, in wire order.
+    """A run of PUBLISHes and acknowledgements, in wire order.
 
     messages  QoS 0 and 1, not repeated, without properties or topic alias
-    acks      the encoded PUBACK (or PUBREC) each of them is owed, in order; none for QoS 0
+    acks      the encoded answers they are owed, in order; none for QoS 0
     acked     packet ids the peer acknowledged
+    received  packet ids of those at QoS 2; ``released``: of those that PUBREL ends
     """
 
     messages: list[Publish] = field(default_factory=list)
     acks: list[bytes] = field(default_factory=list)
     acked: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
 
 
 Packet = (

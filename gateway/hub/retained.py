@@ -3,12 +3,9 @@
 A message passes twice. Before the commit ``changes()`` gives the SQL that belongs into its transaction; after it
 ``settle()`` makes it visible to subscribers, who must not see what a power cut could still take back.
 
-    CREATE TABLE retained(topic TEXT PRIMARY KEY, payload BLOB, qos INTEGER, properties BLOB) WITHOUT ROWID
-
 ``properties`` is msgpack, property id -> value; a message expiry is kept as the Unix time at which it falls due.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,12 +13,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.hub.inlet import Publish
+from gateway.clock import Clock
+from gateway.event import SECOND
+from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.properties import Properties, Property
 from gateway.hub.topics import OWN, Tree
-
-Statement = tuple[str, tuple[Any, ...]]
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS retained(topic TEXT PRIMARY KEY, payload BLOB, qos INTEGER, properties BLOB) WITHOUT ROWID"
 SELECT = "SELECT topic, payload, qos, properties FROM retained"
@@ -42,10 +39,10 @@ class Kept(Struct):
 class Retained:
     """All retained messages. At the bounds of ``limits`` a new topic isn't retained; Redcar's own tree always is."""
 
-    def __init__(self, limits: Limits | None = None, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, limits: Limits | None = None, now: Callable[[], float] | None = None) -> None:
         self.refused = 0  # messages that weren't retained because of the bounds
         self._limits = limits or Limits()
-        self._now = now
+        self._now = now or _wall(Clock())
         self._tree: Tree[Kept] = Tree()
         self._topics = 0
         self._bytes = 0
@@ -162,3 +159,7 @@ class Retained:
 
 def _size(message: Publish) -> int:
     return len(message.topic) + len(message.payload)
+
+
+def _wall(clock: Clock) -> Callable[[], float]:
+    return lambda: clock.now() / SECOND

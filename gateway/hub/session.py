@@ -15,6 +15,7 @@ ProtocolError            closes: what there is to say to the client is in ``out`
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -40,6 +41,9 @@ from gateway.hub.packets import (
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import CONNACK_311, ProtocolError, Reason, violation
 from gateway.hub.stream import FIRST, FROM_CLIENT, Stream
+
+if TYPE_CHECKING:
+    from gateway.hub.members import Member
 
 _FOREVER = float("inf")
 _KNOWN = 10_000  # topics in the shared memory of checked ones
@@ -70,6 +74,7 @@ class Session:
         self.out = Outbox(limits)
         self.client_id = ""
         self.user: str | None = None
+        self.member: Member | None = None
         self.accepted = False
         self.over = False
         self.ended: tuple[Reason, str] | None = None
@@ -84,6 +89,7 @@ class Session:
         self._owed = 0  # acknowledgements in unsettled batches
         self._repeats: set[bytes] | None = None  # all of them, once a repeat made us look
         self._qos2: dict[bytes, bool] = {}  # packet id -> PUBREC is due; from PUBLISH to PUBREL
+        self._kept = False  # _qos2 is in the store as well
 
     @property
     def five(self) -> bool:
@@ -107,7 +113,7 @@ class Session:
                 elif isinstance(packet, ProtocolError):
                     raise packet
                 else:
-                    self._other(packet, events)
+                    self._other(packet, batch, events)
                     if isinstance(packet, Disconnect):
                         break
             self._check_flight(len(batch.acks))
@@ -126,20 +132,36 @@ class Session:
         oldest = self._unsettled.popleft()
         assert oldest is batch, "batches are acknowledged in the order they came"
         self._owed -= len(batch.acks)
-        if self.over:
-            return
-        self.out.put(*batch.acks)
-        if self._qos2:
-            for ack in batch.acks:
-                if ack[0] == encode.PUBREC[0] and ack[2:4] in self._qos2:
-                    self._qos2[ack[2:4]] = True
+        for id in batch.received:
+            self._qos2[encode.packet_id(id)] = True
+        for id in batch.released:
+            self._qos2.pop(encode.packet_id(id), None)
+        if not self.over:
+            self.out.put(*batch.acks)
+
+    def forget(self, batch: Batch) -> None:
+        """The oldest batch wasn't stored: the client will send it again."""
+        oldest = self._unsettled.popleft()
+        assert oldest is batch, "batches are forgotten in the order they came"
+        for id in batch.received:
+            self._qos2.pop(encode.packet_id(id), None)
 
     def accept(
-        self, user: str | None, client_id: str, known: dict[bytes, str], may_publish: MayPublish, now: float
+        self,
+        user: str | None,
+        client_id: str,
+        known: dict[bytes, str],
+        may_publish: MayPublish,
+        now: float,
+        *,
+        present: bool = False,
+        expiry: int = 0,
+        qos2: dict[bytes, bool] | None = None,
     ) -> list[Event]:
         """Let the client in; then what it sent without waiting for the answer.
 
-        known  topics that all clients with these rights have used, as in Stream
+        known   topics that all clients with these rights have used, as in Stream
+        expiry  seconds for which the session is kept; ``qos2``: its packet ids at QoS 2, where they are kept, too
         """
         asked = self._connect
         own: Properties = asked.properties or {}
@@ -152,10 +174,9 @@ class Session:
                 Property.receive_maximum: self.limits.receive_maximum,
                 Property.maximum_packet_size: self.limits.packet,
                 Property.topic_alias_maximum: self.limits.aliases,
-                Property.shared_available: 0,
             }
-            if own.get(Property.session_expiry):
-                answer[Property.session_expiry] = 0
+            if own.get(Property.session_expiry, 0) != expiry:
+                answer[Property.session_expiry] = expiry
             if client_id != asked.client_id:
                 answer[Property.assigned_client_id] = client_id
             if not 0 < keep_alive <= self.limits.keep_alive:
@@ -169,7 +190,9 @@ class Session:
         self._stream.expected = FROM_CLIENT
         self._stream.limit = self.limits.packet
         self._stream.held = False
-        self._send(Connack(False, 0, answer or None))
+        if qos2 is not None:
+            self._qos2, self._kept = qos2, True
+        self._send(Connack(present, 0, answer or None))
         return self.receive(b"", now)
 
     def refuse(self, reason: Reason, text: str) -> None:
@@ -211,11 +234,11 @@ class Session:
         """Count the client's silence from now: it spoke, or we didn't listen."""
         self.deadline = now + (self._silence if self.accepted else self.limits.connect_within)
 
-    def _other(self, packet: Packet, events: list[Event]) -> None:
+    def _other(self, packet: Packet, batch: Batch, events: list[Event]) -> None:
         if isinstance(packet, Ping):
             self.out.put(encode.PINGRESP)
         elif isinstance(packet, Ack):
-            self._ack(packet)
+            self._ack(packet, batch)
         elif isinstance(packet, Subscribe | Unsubscribe):
             events.append(packet)
         elif isinstance(packet, Disconnect):
@@ -228,15 +251,25 @@ class Session:
         else:
             raise violation(f"{type(packet).__name__.upper()} wasn't asked for [MQTT-4.12.0-6]")
 
-    def _ack(self, packet: Ack) -> None:
-        if packet.kind is Kind.PUBACK:
-            self.out.land((packet.id,))
-        elif packet.kind is Kind.PUBREL:
-            known = self._qos2.pop(packet.id.to_bytes(2, "big"), None) is not None
-            self._send(Ack(Kind.PUBCOMP, packet.id, Reason.SUCCESS if known else Reason.PACKET_ID_NOT_FOUND))
-        elif packet.kind is Kind.PUBREC and packet.reason < Reason.UNSPECIFIED:
-            # we send nothing at QoS 2, so it can only belong to another time
-            self._send(Ack(Kind.PUBREL, packet.id, Reason.PACKET_ID_NOT_FOUND))
+    def _ack(self, packet: Ack, batch: Batch) -> None:
+        kind, id = packet.kind, packet.id
+        if kind is Kind.PUBREL:
+            key = encode.packet_id(id)
+            if key not in self._qos2:
+                self._send(Ack(Kind.PUBCOMP, id, Reason.PACKET_ID_NOT_FOUND))
+            elif self._kept:
+                # were PUBCOMP to overtake the disk, a crash would make us take the next message with this id for this one
+                batch.released.append(id)
+                batch.acks.append(encode.PUBCOMP + key)
+            else:
+                del self._qos2[key]
+                self.out.put(encode.PUBCOMP + key)
+        elif kind is Kind.PUBCOMP:
+            self.out.complete(id)
+        elif kind is Kind.PUBREC and packet.reason < Reason.UNSPECIFIED:
+            self.out.receive(id)
+        else:
+            self.out.land((id,))
 
     def _merge(self, batch: Batch, run: Batch) -> None:
         batch.messages += run.messages
@@ -273,6 +306,7 @@ class Session:
                 self._repeats.add(ack)
             if message.qos == 2 and not (refused and self.five):
                 self._qos2[id] = False
+                batch.received.append(packet.id)
 
     def _repeated(self, packet: Delivery, ack: bytes, batch: Batch) -> bool:
         """The client sends again what we have and haven't acknowledged yet; some do so on a timer (esp-mqtt)."""

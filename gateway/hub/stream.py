@@ -19,7 +19,6 @@ FROM_CLIENT = _BOTH | {Kind.SUBSCRIBE, Kind.UNSUBSCRIBE, Kind.PINGREQ}
 FROM_SERVER = _BOTH | {Kind.CONNACK, Kind.SUBACK, Kind.UNSUBACK, Kind.PINGRESP}
 
 _SHORT_ROAD = 0x4003  # a packet with two bytes of length can't be larger
-_NO_ID = PUBACK + b"\0\0"
 
 
 class Stream:
@@ -102,19 +101,24 @@ class Stream:
                 topic = known(data[start + 2 : body])
                 if topic is None:
                     break
-                ack = None
+                id = 0
                 if head & 2:
+                    if body + 2 > stop:
+                        break
                     ack = PUBACK + data[body : body + 2]
+                    id = data[body] << 8 | data[body + 1]
+                    if not id:
+                        break
                     body += 2
                 if five:
                     if body >= stop or data[body]:
                         break
                     body += 1
-                if body > stop or ack == _NO_ID:
+                if body > stop:
                     break
-                if ack:
+                if id:
                     acks.append(ack)
-                    messages.append(Publish(topic, data[body:stop], 1, head & 1 == 1, None, client, user))
+                    messages.append(Publish(topic, data[body:stop], 1, head & 1 == 1, None, client, user, False, id))
                 else:
                     messages.append(Publish(topic, data[body:stop], 0, head & 1 == 1, None, client, user))
                 at = stop
@@ -167,6 +171,8 @@ class Stream:
         if isinstance(packet, Delivery):
             packet.message.client = self.client
             packet.message.user = self.user
+            packet.message.packet_id = packet.id
+            packet.message.dup = packet.dup
         elif isinstance(packet, Connect):
             self.held = True
         found.append(packet)

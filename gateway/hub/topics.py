@@ -55,6 +55,23 @@ def excess(topic: str, limits: Limits) -> str | None:
     return None
 
 
+def matches(filter: str, topic: str) -> bool:
+    """Whether a filter matches a topic; for one at a time: the tree finds many."""
+    if topic[:1] == "$" and filter[:1] in ("+", "#"):
+        return False
+    if "+" not in filter and "#" not in filter:
+        return filter == topic
+    levels = topic.split("/")
+    wanted = filter.split("/")
+    if wanted[-1] == "#":
+        wanted.pop()
+        if len(levels) < len(wanted):
+            return False
+    elif len(levels) != len(wanted):
+        return False
+    return all(want in ("+", level) for want, level in zip(wanted, levels))
+
+
 class Node(Generic[T]):
     """One level. ``value`` is what is kept for the path that ends here."""
 

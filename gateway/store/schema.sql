@@ -111,3 +111,53 @@ create table sequence (
     mark   integer not null,
     window integer not null
 ) without rowid;
+
+-- The views: folds of the log, kept by store/views. A source's metric is named by a number in them.
+create table series (
+    id     integer primary key,
+    source text not null,
+    metric text not null
+);
+
+create table last (
+    series  integer primary key,
+    time    integer not null,
+    value   any,                   -- null: it was measured and couldn't be read
+    quality integer not null,
+    offset  integer not null
+);
+
+-- What each metric adds up to per span of time. In order of time: what is written together lies together.
+create table rollup (
+    width  integer not null,       -- microseconds
+    start  integer not null,
+    series integer not null,
+    count  integer not null,
+    min    real not null,
+    max    real not null,
+    sum    real not null,
+    last   real not null,
+    at     integer not null,       -- time of last
+    primary key (width, start, series)
+) without rowid;
+
+create table seen (
+    source   text primary key,
+    first    integer not null,
+    last     integer not null,
+    readings integer not null,
+    quality  integer not null
+) without rowid;
+
+create table alarm (
+    alarm        text not null,
+    source       text not null,
+    severity     text,
+    text         text,
+    raised       integer not null,
+    occurrence   text,
+    offset       integer not null,
+    acknowledged integer,
+    shelved      integer,
+    primary key (alarm, source)
+) without rowid;

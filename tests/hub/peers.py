@@ -3,13 +3,13 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from gateway.hub import encode
 from gateway.hub.access import Access
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Connack, Connect, Delivery, Disconnect, Filter, Packet, Suback, Subscribe
@@ -30,7 +30,7 @@ class Desk:
         self.taken: list[list[Publish]] = []
         self.held: deque[asyncio.Future[None]] = deque()
 
-    def publish(self, messages: list[Publish]) -> asyncio.Future[None] | None:
+    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
         self.taken.append(messages)
         if self.commit == "nothing":
             return None

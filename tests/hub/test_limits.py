@@ -138,7 +138,7 @@ def test_a_client_that_does_not_read(version: int) -> None:
             hears, talks = await enter(port, version, "hears"), await enter(port, version, "talks")
             await hears.subscribe("a", qos=0)
             count = 0
-            while len(hub.broker.sessions) == 3:
+            while len(hub.broker.members) == 3:
                 talks.send(say(payload=b"x" * 10_000, qos=0))
                 await talks.writer.drain()
                 assert isinstance(await hears.got(), Delivery)
@@ -156,7 +156,7 @@ def test_a_client_that_asks_and_does_not_read_the_answers(version: int) -> None:
         async with hub_at(Desk(), Limits(unsent=10_000, farewell=0.1)) as (hub, port):
             deaf = await enter(port, version, "deaf", narrow=True)
             turn_away(hub, deaf)
-            while hub.broker.sessions:
+            while hub.broker.members:
                 deaf.writer.write(b"\xc0\0" * 10_000)
                 await asyncio.sleep(0)
             await until(lambda: not hub.connections)

@@ -36,7 +36,6 @@ def test_connack_tells_a_5_0_client_its_limits() -> None:
                 Property.receive_maximum: 1000,
                 Property.maximum_packet_size: 262_144,
                 Property.topic_alias_maximum: 64,
-                Property.shared_available: 0,
                 Property.session_expiry: 0,
                 Property.assigned_client_id: "assigned",
                 Property.server_keep_alive: 300,
@@ -128,7 +127,7 @@ def test_messages_carry_who_sent_them(version: int) -> None:
     for _ in ("careful road", "short road"):
         (batch,) = client.send(say("a/b", b"1", 1, 1))
         assert isinstance(batch, Batch)
-        assert batch.messages == [Publish("a/b", b"1", 1, False, None, "c", "kitchen")]
+        assert batch.messages == [Publish("a/b", b"1", 1, False, None, "c", "kitchen", packet_id=1)]
 
 
 @both

@@ -1,0 +1,174 @@
+"""Who comes and goes: sessions that outlast their connection, how they end, and wills.
+
+What the client was promised is on the disk before it hears of it: a session before CONNACK, a subscription before
+SUBACK, a QoS 2 packet id together with its message.
+"""
+
+import logging
+from collections.abc import Callable
+
+from gateway.hub import lasting
+from gateway.hub.broker import Broker
+from gateway.hub.feed import Feed
+from gateway.hub.history import History
+from gateway.hub.inlet import Publish, Statement
+from gateway.hub.limits import Limits
+from gateway.hub.members import NEVER, Member, Subscription
+from gateway.hub.packets import Connect, Disconnect, Will
+from gateway.hub.properties import Property
+from gateway.hub.reasons import Reason
+from gateway.hub.session import Session
+
+log = logging.getLogger("redcar.hub")
+
+
+class Sessions:
+    """history None: every session ends with its connection.
+
+    now   the loop's clock, s; ``wall``: µs since 1970
+    say   publishes a will, if its client may
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        limits: Limits,
+        history: History | None,
+        now: Callable[[], float],
+        wall: Callable[[], int],
+        say: Callable[[Member, Publish], None],
+    ) -> None:
+        self.closing = False
+        self._broker = broker
+        self._limits = limits
+        self._history = history
+        self._now = now
+        self._wall = wall
+        self._say = say
+        self._away: set[Member] = set()
+
+    async def load(self, stored: list[tuple[Member, list[Subscription]]]) -> None:
+        """Go on with the sessions that were kept."""
+        history = self._history
+        assert history is not None
+        for member, subscriptions in stored:
+            position = await history.find(lasting.name(member))
+            if position:
+                member.feed = Feed(position, position.through, self._limits.waiting)
+                member.feed.idle = position.through >= history.head
+            self._broker.restore(member, subscriptions)
+            self._away.add(member)
+
+    async def enter(self, session: Session, client_id: str, user: str | None, asked: Connect) -> tuple[Member, bool]:
+        """A client is let in. Its membership, and whether its session was kept. Once that is on the disk."""
+        old = self._broker.members.get(client_id)
+        resume = not asked.clean
+        if old and old.will and not (resume and old.lasting and (old.session is None or _delay(old.will))):
+            self._publish_will(old)
+        if old and not (resume and old.lasting):
+            self._end(old)
+        present = self._broker.join(session, client_id, user, resume)
+        member = session.member
+        assert member is not None
+        self._away.discard(member)
+        member.user, member.will = user, asked.will
+        member.expiry = self._expiry(asked, present)
+        if self._history and (member.lasting or member.stored):
+            member.stored = True
+            # commits are in order: with this one everything an earlier connection left unfinished is finished, too
+            await self._history.keep([lasting.kept(member)])
+        return member, present
+
+    def leave(self, session: Session, farewell: Disconnect | None = None) -> None:
+        """A connection is gone, with a word or without. Once is enough."""
+        member = session.member
+        if member is None or member.session is not session:
+            return
+        if farewell:
+            if farewell.reason != Reason.DISCONNECT_WITH_WILL:
+                member.will = None  # [MQTT-3.14.4-3]
+            expiry = (farewell.properties or {}).get(Property.session_expiry)
+            if expiry is not None and member.lasting:
+                member.expiry = min(expiry, self._limits.session_expiry)
+        self._broker.part(member)
+        member.leave(self._now())
+        if not member.lasting:
+            if member.will:
+                self._publish_will(member)
+            self._end(member)
+            return
+        if not self.closing and member.will_due is not None and member.will_due <= self._now():
+            self._publish_will(member)
+        self._away.add(member)
+        if self._history:
+            self._history.keep([lasting.kept(member, self._wall())])
+
+    def sweep(self, now: float) -> None:
+        """End sessions and publish wills that are due."""
+        for member in list(self._away):
+            if member.will_due is not None and member.will_due <= now:
+                self._publish_will(member)
+                if self._history and member.stored:
+                    self._history.keep([lasting.kept(member, self._wall())])
+            if member.due is not None and member.due <= now:
+                self._end(member)
+
+    def __len__(self) -> int:
+        """Sessions kept for clients that are away."""
+        return len(self._away)
+
+    def _expiry(self, asked: Connect, present: bool) -> int:
+        """Seconds for which its session is kept."""
+        if self._history is None:
+            return 0
+        if asked.version == 5:
+            wanted = (asked.properties or {}).get(Property.session_expiry, 0)
+        else:
+            wanted = 0 if asked.clean else NEVER
+        wanted = min(wanted, self._limits.session_expiry)
+        if (
+            wanted
+            and not present
+            and sum(one.lasting for one in self._broker.members.values()) >= self._limits.sessions
+        ):
+            oldest = min(self._away, key=lambda one: one.due or 0.0, default=None)
+            if oldest is None:
+                log.error(
+                    "%d sessions are kept already: that of %r isn't", self._limits.sessions, asked.client_id[:100]
+                )
+                return 0
+            log.error("%d sessions are kept already: that of %r ends", self._limits.sessions, oldest.client_id)
+            self._end(oldest)
+        return int(wanted)
+
+    def _end(self, member: Member) -> None:
+        """The session is over, and its will can't wait any longer."""
+        self._away.discard(member)
+        if member.session:
+            member.session.end(Reason.SESSION_TAKEN_OVER, "another client connected with this client id")
+            member.session.flush()
+            self._broker.part(member)
+        elif member.will and member.will_due is not None:
+            self._publish_will(member)
+        had = member.feed is not None
+        self._broker.drop(member)
+        if member.stored and self._history:
+            statements: list[Statement] = lasting.dropped(member.client_id)
+            if had:
+                statements += self._history.drop(lasting.name(member))
+            self._history.keep(statements)
+
+    def _publish_will(self, member: Member) -> None:
+        will, member.will, member.will_due = member.will, None, None
+        if will is None:
+            return
+        properties = {id: value for id, value in (will.properties or {}).items() if id != Property.will_delay}
+        message = Publish(
+            will.topic, will.payload, will.qos, will.retain, properties or None, member.client_id, member.user
+        )
+        self._say(member, message)
+
+
+def _delay(will: Will) -> int:
+    delay: int = (will.properties or {}).get(Property.will_delay, 0)
+    return delay

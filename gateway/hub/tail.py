@@ -1,0 +1,64 @@
+"""Brings what is in the log to those who are owed it.
+
+One reader follows the end of the log for all members that keep up. Whoever is behind, because it was away or reads
+slowly, is fetched for by a task of its own, from where it stopped to where the reader is; there it joins the others.
+The seam is an offset: nothing is missing there and nothing comes twice.
+"""
+
+import asyncio
+
+from gateway.hub.broker import Broker
+from gateway.hub.history import History
+from gateway.hub.members import Member
+
+
+class Tail:
+    """position: everything up to this offset was handed to those who keep up."""
+
+    def __init__(self, broker: Broker, history: History) -> None:
+        self.position = history.head
+        self._broker = broker
+        self._history = history
+
+    async def run(self) -> None:
+        """Follow the log for ever."""
+        history, broker = self._history, self._broker
+        while True:
+            await history.beyond(self.position)
+            if not broker.feeds and not broker.curious:
+                self.position = history.head
+                continue
+            own = broker.wanted if broker.curious else None
+            told, through = await history.read(self.position + 1, history.head, broker.owed, own)
+            broker.tell(told, through)
+            self.position = through
+
+    async def fetch(self, member: Member) -> None:
+        """Fetch for one member until it leaves."""
+        feed = member.feed
+        session = member.session
+        if feed is None:
+            return
+        room = asyncio.Event()
+        feed.wake = room.set
+
+        def wanted(topic: str) -> bool:
+            return feed.unfinished or bool(member.route(topic).matched)
+
+        while session and member.session is session and member.feed is feed:
+            if feed.seen >= self.position and not feed.live:
+                feed.live = True
+            if feed.live:
+                # the tail says when it has no room for it any more; a look now and then costs nothing
+                await room.wait()
+                room.clear()
+                continue
+            room.clear()
+            begin = feed.seen
+            told, through = await self._history.read(begin + 1, self.position, wanted, wanted)
+            if member.session is not session or feed.seen != begin:
+                continue  # it was told to begin elsewhere
+            if self._broker.fetched(member, told):
+                feed.pass_by(through)
+            else:
+                await room.wait()
