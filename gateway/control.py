@@ -79,7 +79,7 @@ async def answer(line: bytes, actions: Mapping[str, Action]) -> dict[str, Any]:
     """What to say to one request."""
     try:
         request = msgspec.json.decode(line, type=dict[str, Any])
-        action = actions.get(request.get("do", ""))
+        action = actions.get(str(request.get("do")))
         if action is None:
             return {"error": f"nobody knows how to do {request.get('do')!r}: there are {', '.join(sorted(actions))}"}
         return {"ok": await action(request)}
