@@ -134,11 +134,20 @@ def _around(db: sqlite3.Connection, lo: int, hi: int, lost: Lost) -> Iterator[bl
             else:
                 holes.append((lo, end))
             continue
+        if found:  # beyond the hole: whoever reads may stop here
+            _tell(holes, lost, found[0].lo - 1)
         yield from found
         if len(found) == at_once:
             left.append((found[-1].lo + 1, hi))
-    for lo, hi in holes:
-        lost(lo, hi, hi - lo + 1)
+    _tell(holes, lost, hi)
+
+
+def _tell(holes: list[tuple[int, int]], lost: Lost, through: int) -> None:
+    """The last block of a hole may reach as far as the next that can be read."""
+    for n, (lo, hi) in enumerate(holes):
+        end = max(hi, holes[n + 1][0] - 1 if n + 1 < len(holes) else through)
+        lost(lo, end, end - lo + 1)
+    holes.clear()
 
 
 at_once = 64
