@@ -127,7 +127,7 @@ class Forwarder:
 
     async def _lane(self, lane: str) -> None:
         log_ = self.consumer.log
-        pages = _Pages(log_)
+        pages = _Pages(log_, 4 * page if self._fixed else page)  # fixing boundaries costs a commit per page
         self.status.rates[lane] = Meter()
         pace: _Pace | None = None
         try:
@@ -249,25 +249,26 @@ class Forwarder:
 class _Pages:
     """Reads the pages of a lane, the next one while the one before is being delivered."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, size: int) -> None:
         self._log = log
+        self._size = size
         self._next: tuple[int, int, asyncio.Task[list[Event]]] | None = None
 
     async def of(self, owed: Range) -> list[Event]:
         """The next events of the range; exactly those of its flight if it has one."""
         if owed.flight:
             self.drop()
-            return await self._log.read(owed.lo, owed.flight.cuts[-1], 100 * page)
+            return await self._log.read(owed.lo, owed.flight.cuts[-1], 100 * self._size)
         if self._next and self._next[:2] == (owed.id, owed.lo):
             task, self._next = self._next[2], None
             return await task
         self.drop()
-        return await self._log.read(owed.lo, owed.hi, page)
+        return await self._log.read(owed.lo, owed.hi, self._size)
 
     def ahead(self, owed: Range, lo: int) -> None:
         """Begin to read what follows. Only of ranges that are complete: live is in memory."""
         if owed.hi is not None and lo <= owed.hi:
-            self._next = owed.id, lo, asyncio.create_task(self._log.read(lo, owed.hi, page))
+            self._next = owed.id, lo, asyncio.create_task(self._log.read(lo, owed.hi, self._size))
 
     def drop(self) -> None:
         """Forget what was read ahead."""

@@ -78,7 +78,7 @@ def redcar(
     folder.mkdir()
     file = folder / "redcar.toml"
     file.write_text(configuration(port, claimed=claimed, upstream=upstream, rules=rules))
-    with _running("redcar", [*program(), "run", "--config", str(file)], port, folder) as server:
+    with running("redcar", [*program(), "run", "--config", str(file)], port, folder) as server:
         yield server
     shutil.rmtree(folder)
 
@@ -93,7 +93,7 @@ def mosquitto(folder: Path) -> Iterator[Server]:
     lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_type error"]
     lines += ["max_inflight_messages 0", "max_queued_messages 0"]
     file.write_text("\n".join([*lines, ""]))
-    with _running("mosquitto", [path, "-c", str(file)], port, folder) as server:
+    with running("mosquitto", [path, "-c", str(file)], port, folder) as server:
         yield server
     shutil.rmtree(folder)
 
@@ -103,13 +103,14 @@ def mirror(folder: Path) -> Iterator[Server]:
     """A server that does nothing but acknowledge: how fast the load itself can be."""
     port = free_port()
     folder.mkdir()
-    with _running("nothing", [sys.executable, "-m", "tests.bench.mirror", str(port)], port, folder) as server:
+    with running("nothing", [sys.executable, "-m", "tests.bench.mirror", str(port)], port, folder) as server:
         yield server
     shutil.rmtree(folder)
 
 
 @contextmanager
-def _running(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
+def running(name: str, command: list[str], port: int, folder: Path) -> Iterator[Server]:
+    """A server while it runs, once it lets clients in. What it says is in the file ``log`` of its folder."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
     try:
