@@ -1,0 +1,318 @@
+"""The views as a fold of the log: events in, changed rows out. No I/O, no clock.
+
+It takes events as they were stored. What came while nobody confirmed the clock stays ``loose`` for a while: its minutes move
+along when the clock is set, and are added to the rest once somebody confirms it, or after ten minutes as they are.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from gateway.event import SECOND, Event, Quality, Value
+
+MINUTE = 60 * SECOND
+
+widths = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE}
+"""The roll-ups by name, narrowest first: the wider ones are made of it."""
+
+patience = 10 * MINUTE
+"""So long the times of an unconfirmed clock may still be put right in the roll-ups."""
+
+
+class Cell(Struct, eq=False):
+    """One metric of one source: its newest value, and the minute that is being counted."""
+
+    series: int
+    source: str
+    metric: str
+    time: int = -(2**63)
+    value: Value | None = None
+    quality: int = 0
+    offset: int = 0
+    changed: bool = False
+    minute: int = 0
+    count: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    total: float = 0.0
+    newest: float = 0.0
+    at: int = 0
+
+
+class Bucket(Struct):
+    """What a span of time adds up to. ``at`` is the time of ``last``."""
+
+    count: int
+    min: float
+    max: float
+    sum: float
+    last: float
+    at: int
+
+    def add(self, other: "Bucket") -> None:
+        """Both together."""
+        self.count += other.count
+        self.min = min(self.min, other.min)
+        self.max = max(self.max, other.max)
+        self.sum += other.sum
+        if other.at >= self.at:
+            self.last, self.at = other.last, other.at
+
+
+class Seen(Struct):
+    """When a source was heard, by the times of its readings."""
+
+    first: int
+    last: int
+    readings: int
+    quality: int
+
+
+class Alarm(Struct):
+    """An active alarm; times in µs."""
+
+    alarm: str
+    source: str
+    severity: str | None
+    text: str | None
+    raised: int
+    occurrence: str | None
+    offset: int
+    acknowledged: int | None = None
+    shelved: int | None = None
+
+
+Buckets = dict[tuple[int, int], Bucket]
+"""(start, series) -> what the minute, or a wider span, adds up to."""
+
+
+class State(Struct):
+    """What is kept beside the rows."""
+
+    unsynced: str | None = None
+    """The boot whose clock nobody confirms."""
+    touched: list[int] = []
+    loose: list[tuple[int, int, Bucket]] = []
+
+
+class Views:
+    """All built-in views. ``changed`` and ``minutes`` hold what isn't in the tables yet."""
+
+    def __init__(self) -> None:
+        self.cells: dict[str, dict[str, Cell]] = {}
+        self.series = 0
+        """Highest number given to a (source, metric)."""
+        self.seen: dict[str, Seen] = {}
+        self.alarms: dict[tuple[str, str], Alarm] = {}
+        self.changed: list[Cell] = []
+        self.heard: set[str] = set()
+        self.turned: set[tuple[str, str]] = set()
+        self.minutes: Buckets = {}
+        self.loose: Buckets = {}
+        self.unsynced: str | None = None
+        self._touched: dict[int, Cell] = {}
+        self._newest = 0
+
+    def restore(self, state: bytes | None) -> None:
+        """Begin with this state; the rows are there already."""
+        kept = msgspec.msgpack.decode(state, type=State) if state else State()
+        self.unsynced = kept.unsynced
+        self.loose = {(start, series): bucket for start, series, bucket in kept.loose}
+        touched = set(kept.touched)
+        self._touched = {
+            cell.series: cell for of in self.cells.values() for cell in of.values() if cell.series in touched
+        }
+
+    def snapshot(self) -> bytes:
+        """The state, for restore()."""
+        loose = [(start, series, bucket) for (start, series), bucket in self.loose.items()]
+        return msgspec.msgpack.encode(State(self.unsynced, list(self._touched), loose))
+
+    def cell(self, source: str, metric: str) -> Cell:
+        """That metric of that source, made if it is new."""
+        of_source = self.cells.setdefault(source, {})
+        cell = of_source.get(metric)
+        if cell is None:
+            self.series += 1
+            cell = of_source[metric] = Cell(self.series, source, metric)
+        return cell
+
+    def take(self, events: list[Event]) -> None:
+        """The next events of the log, as they were stored."""
+        for event in events:
+            kind = event.type
+            if kind == "reading":
+                self._reading(event)
+            elif kind.startswith("alarm."):
+                self._alarm(event)
+            elif kind.startswith(("clock.", "gateway.")):
+                self._time(event)
+
+    def drain(self) -> list[Cell]:
+        """The cells that changed since the last call."""
+        changed, self.changed = list(dict.fromkeys(self.changed)), []
+        for cell in changed:
+            cell.changed = False
+        return changed
+
+    def settle(self) -> None:
+        """Bring everything that is being counted into ``minutes``, before rows are made of it."""
+        self._close()
+        late = self._newest - patience
+        for key in [key for key, bucket in self.loose.items() if bucket.at < late or self.unsynced is None]:
+            _add(self.minutes, key, self.loose.pop(key))
+
+    def _reading(self, event: Event) -> None:
+        source, time, quality = event.source, event.time, event.quality
+        data = event.data
+        flags: dict[str, str] | None = data.get("_quality")
+        self._sign_of_life(source, time, quality)
+        if time > self._newest:
+            self._newest = time
+        minute = time - time % MINUTE
+        try:
+            cells = self.cells[source]
+        except KeyError:
+            cells = self.cells[source] = {}
+        for metric, value in data.items():
+            try:
+                cell = cells[metric]
+            except KeyError:
+                if metric == "_quality":
+                    continue
+                cell = self.cell(source, metric)
+            if not cell.changed:
+                self._change(cell)
+            worth = quality
+            if flags is not None and metric in flags:
+                worth = _worth(flags[metric])
+            if time >= cell.time:
+                cell.time, cell.value, cell.quality, cell.offset = time, value, worth, event.offset
+            if worth >= 64 or value.__class__ is str:
+                continue
+            if cell.count and minute == cell.minute:
+                cell.count += 1
+                cell.total += value
+                if value < cell.low:
+                    cell.low = value
+                elif value > cell.high:
+                    cell.high = value
+                if time >= cell.at:
+                    cell.newest, cell.at = value, time
+            elif isinstance(value, int | float):
+                self._count(cell)
+                cell.minute, cell.count, cell.at = minute, 1, time
+                cell.low = cell.high = cell.total = cell.newest = float(value)
+        if flags is not None:
+            self._without_value(event, flags)
+
+    def _without_value(self, event: Event, flags: dict[str, str]) -> None:
+        """Metrics of which a reading only says why they have no value."""
+        for metric, reason in flags.items():
+            if metric in event.data or metric.startswith("_"):
+                continue
+            cell = self.cell(event.source, metric)
+            if event.time >= cell.time:
+                self._change(cell)
+                cell.time, cell.value, cell.quality, cell.offset = event.time, None, _worth(reason), event.offset
+
+    def _sign_of_life(self, source: str, time: int, quality: int) -> None:
+        seen = self.seen.get(source)
+        if seen is None:
+            seen = self.seen[source] = Seen(time, time, 0, quality)
+        seen.readings += 1
+        if time >= seen.last:
+            seen.last, seen.quality = time, quality
+        elif time < seen.first:
+            seen.first = time
+        self.heard.add(source)
+
+    def _change(self, cell: Cell) -> None:
+        if not cell.changed:
+            cell.changed = True
+            self.changed.append(cell)
+        if self.unsynced is not None:
+            self._touched[cell.series] = cell
+
+    def _count(self, cell: Cell) -> None:
+        """Put aside the minute that a cell has counted."""
+        if cell.count:
+            bucket = Bucket(cell.count, cell.low, cell.high, cell.total, cell.newest, cell.at)
+            _add(self.minutes if self.unsynced is None else self.loose, (cell.minute, cell.series), bucket)
+            cell.count = 0
+
+    def _close(self) -> None:
+        for cell in self.changed:
+            self._count(cell)
+
+    def _alarm(self, event: Event) -> None:
+        data = event.data
+        key = (str(data.get("alarm", "")), event.source)
+        self.turned.add(key)
+        if event.type == "alarm.raised":
+            said = data.get("severity"), data.get("text"), event.time, data.get("occurrence"), event.offset
+            self.alarms[key] = Alarm(*key, *said)
+        elif event.type == "alarm.cleared":
+            self.alarms.pop(key, None)
+        elif key in self.alarms and event.type == "alarm.acknowledged":
+            self.alarms[key].acknowledged = event.time
+        elif key in self.alarms and event.type == "alarm.shelved":
+            until = data.get("until")
+            self.alarms[key].shelved = until if isinstance(until, int) else event.time
+
+    def _time(self, event: Event) -> None:
+        """The clock was set, has won or lost trust, or another boot began."""
+        data = event.data
+        if event.type == "clock.stepped" and self.unsynced is not None:
+            self.move(data["after"] - data["before"])
+        elif event.type == "clock.synced" or (event.type == "gateway.started" and data.get("trusted", True)):
+            self._confirmed(None)
+        elif event.type in ("clock.unsynced", "gateway.started") and data["boot"] != self.unsynced:
+            self._confirmed(data["boot"])
+
+    def _confirmed(self, unsynced: str | None) -> None:
+        """From here on times are what they are, or those of a boot that nobody confirms."""
+        self._close()
+        for key, bucket in self.loose.items():
+            _add(self.minutes, key, bucket)
+        for cell in self.changed:
+            cell.changed = False  # so that it is noticed, too, when it changes in what comes now
+        self.loose, self._touched, self.unsynced = {}, {}, unsynced
+
+    def move(self, by: int) -> None:
+        """Everything since nobody confirms the clock was that much later. Minutes move by whole minutes."""
+        self._close()
+        whole = round(by / MINUTE) * MINUTE
+        loose, self.loose = self.loose, {}
+        for (start, series), bucket in loose.items():
+            bucket.at += by
+            _add(self.loose, (start + whole, series), bucket)
+        for cell in self._touched.values():
+            cell.time += by
+            self._change(cell)
+        for source in {cell.source for cell in self._touched.values()}:
+            self.seen[source].last += by
+            self.heard.add(source)
+        self._newest += by
+
+
+def wider(minutes: Buckets, width: int) -> Buckets:
+    """The same in wider buckets."""
+    found: Buckets = {}
+    for (start, series), bucket in minutes.items():
+        _add(found, (start - start % width, series), bucket)
+    return found
+
+
+def _add(buckets: Buckets, key: tuple[int, int], more: Bucket) -> None:
+    bucket = buckets.get(key)
+    if bucket is None:
+        buckets[key] = Bucket(more.count, more.min, more.max, more.sum, more.last, more.at)
+    else:
+        bucket.add(more)
+
+
+def _worth(reason: str) -> int:
+    try:
+        return Quality[reason]
+    except KeyError:
+        return Quality.good

@@ -1,0 +1,151 @@
+"""The loop around the views: read a page, fold it, and every ten seconds write what changed together with the position.
+
+Until then the changes are in memory: a thousand readings of a metric become one row per width. A crash costs reading ten
+seconds of events again. Whoever shows a view adds the events since its position.
+"""
+
+import asyncio
+import sqlite3
+
+from gateway.store.consumers import Consumer
+from gateway.store.log import Log, Statement
+from gateway.store.views import rows
+from gateway.store.views.fold import Views
+
+save_every = 10.0
+"""Seconds between writing rows and position."""
+
+page = 1_000
+
+most = 20_000
+"""Changed rows that are written before their time: bounds memory while catching up."""
+
+_fresh = "fresh_"
+
+
+class Keeper:
+    """Keeps the views of a log; rebuilds them when asked."""
+
+    def __init__(self, log: Log, consumer: Consumer) -> None:
+        self.views = Views()
+        self.position = 1
+        """First offset they haven't taken."""
+        self._log = log
+        self._consumer = consumer
+        self._at_work = asyncio.Lock()
+        self._asked = 0
+
+    async def run(self) -> None:
+        """Follow the log until cancelled; then save."""
+        while True:
+            async with self._at_work:
+                self.views, found = await self._log.look(rows.load)
+                self.position = found.lo
+                await self._follow(found.lo)
+            await asyncio.sleep(0)  # whoever wants to rebuild has the lock now
+
+    async def _follow(self, lo: int) -> None:
+        now = asyncio.get_running_loop().time
+        saved, saved_at = lo, now()
+        try:
+            while not self._asked:
+                if saved < lo and (now() - saved_at >= save_every or len(self.views.minutes) > most):
+                    self._save(lo)
+                    saved, saved_at = lo, now()
+                if self._log.head < lo:
+                    await self._news(lo - 1)
+                    continue
+                events = await self._log.read_as_stored(lo, limit=page)
+                self.views.take(events)
+                lo = self.position = events[-1].offset + 1 if events else self._log.head + 1
+        finally:
+            if saved < lo:
+                self._save(lo)
+
+    async def _news(self, position: int) -> None:
+        """Wait for an event, a second at most: somebody may want to save or rebuild."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self._log.beyond(position)
+        except TimeoutError:
+            pass
+
+    def _save(self, lo: int) -> None:
+        live = self._consumer.owed("live")
+        assert live is not None
+        self._consumer.commit(live, lo - 1, also=rows.statements(self.views), state=self.views.snapshot(), wait=False)
+
+    async def rebuild(self) -> int:
+        """Make everything anew from the log and swap it in, in one transaction; returns the number of events it took.
+
+        Roll-ups that begin before the oldest event that is left stay as they are: nobody could make them again."""
+        self._asked += 1
+        try:
+            async with self._at_work:
+                return await self._rebuild()
+        finally:
+            self._asked -= 1
+
+    async def _rebuild(self) -> int:
+        await self._write([])  # what was saved last is on the disk now
+        old, _ = await self._log.look(rows.load)
+        views = Views()
+        for of in old.cells.values():
+            for cell in of.values():
+                views.series = cell.series - 1
+                views.cell(cell.source, cell.metric)
+        views.series = old.series
+        made: list[Statement] = []
+        for table in rows.tables:
+            made.append((f"drop table if exists {_fresh}{table}", ()))
+            made.append((await self._definition(table), ()))
+        await self._write(made)
+        lo, count, oldest = 1, 0, None
+        while lo <= self._log.head:
+            events = await self._log.read_as_stored(lo, limit=page)
+            if not events:
+                break
+            if oldest is None:
+                oldest = events[0].time
+            views.take(events)
+            count += len(events)
+            lo = events[-1].offset + 1
+            if len(views.minutes) > most:
+                await self._write(rows.statements(views, _fresh))
+            await asyncio.sleep(0)
+        made = rows.statements(views, _fresh)
+        if oldest is not None:
+            key = "width, start, series"
+            made.append(
+                (f"delete from {_fresh}rollup where ({key}) in (select {key} from rollup where start < ?)", (oldest,))
+            )
+            made.append((f"insert into {_fresh}rollup select * from rollup where start < ?", (oldest,)))
+        for table in rows.tables:
+            made += [(f"drop table {table}", ()), (f"alter table {_fresh}{table} rename to {table}", ())]
+        live = self._consumer.owed("live")
+        assert live is not None
+        stored = self._consumer.commit(live, lo - 1, also=made, state=views.snapshot())
+        assert stored is not None
+        await stored
+        self.views = views
+        return count
+
+    async def _write(self, made: list[Statement]) -> None:
+        stored = self._log.append([], also=made)
+        assert stored is not None
+        await stored
+
+    async def _definition(self, table: str) -> str:
+        ((sql,),) = await self._log.query("select sql from sqlite_master where name = ?", table)
+        _head, _, rest = str(sql).partition("(")
+        return f"create table {_fresh}{table} ({rest}"
+
+
+def tables(db: sqlite3.Connection) -> dict[str, int]:
+    """Rows of each view."""
+    counts = dict.fromkeys(rows.names, 0)
+    for name, table in (("last", "last"), ("devices", "device"), ("alarms", "alarm")):
+        counts[name] = db.execute(f"select count(*) from {table}").fetchone()[0]
+    for name, width in rows.widths.items():
+        counts[name] = db.execute("select count(*) from rollup where width = ?", (width,)).fetchone()[0]
+    return counts
