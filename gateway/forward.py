@@ -210,11 +210,12 @@ class Forwarder:
         delivered = len(events) - len(refused) - len(retry)
         self.status.delivered += delivered
         self.status.rates[owed.lane].add(delivered, asyncio.get_running_loop().time())
-        if delivered:
-            self._deliveries.add(owed, events[0].offset, through)
         if not refused and not retry:
+            self._deliveries.add(owed, owed.lo, through)
             self.consumer.advance(owed, through)
             return True
+        left = refused.keys() | set(retry)
+        self._deliveries.part(owed, [event.offset for event in events if event.offset not in left])
         return self._split(owed, batch, outcome)
 
     def _split(self, owed: Range, batch: Batch, outcome: Outcome) -> bool:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     event = found[0]
     causes, effects = list(trace.chain(db, event)), list(trace.effects(db, event.offset))
     rules = _rules(settings.gateway.rules, event)
-    fates = trace.fates(db, event, {one.name: Globs(one.types, one.sources) for one in settings.subscription})
+    fates = trace.fates(db, event, effects, {one.name: Globs(one.types, one.sources) for one in settings.subscription})
     if args.json:
 
         def whole(one: "Event") -> object:

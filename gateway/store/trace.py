@@ -1,7 +1,7 @@
 """What became of an event: when it was delivered, what caused it and what it caused. Answers from the log alone."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from sqlite3 import Connection
 
 from msgspec import Struct
@@ -21,20 +21,43 @@ longest_chain = 100
 """Causes that are followed."""
 
 
+class Span(Struct):
+    """Accepted, all that was selected of it."""
+
+    lane: str
+    lo: int
+    hi: int
+    globs: Globs | None
+
+
 class Deliveries:
-    """Notes when what was delivered: one row per lane and second, written with a commit that comes by anyway."""
+    """Notes when what was delivered: one row per range and second, written with a commit that comes by anyway."""
 
     def __init__(self, log: Log, consumer: str, clock: Clock) -> None:
         self._log = log
         self._consumer = consumer
         self._clock = clock
-        self._open: dict[str, tuple[int, int, Globs | None]] = {}
+        self._spans: list[Span] = []
+        self._growing: dict[int, Span] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, owed: Range, lo: int, hi: int) -> None:
-        """Everything of the range that was selected in lo..hi was accepted."""
-        first, last, globs = self._open.get(owed.lane, (lo, hi, owed.globs))
-        self._open[owed.lane] = min(first, lo), max(last, hi), globs
+        """Everything of the range that was selected in lo..hi was accepted, as everything before since the last second."""
+        span = self._growing.get(owed.id)
+        if span:
+            span.hi = hi
+        else:
+            span = self._growing[owed.id] = Span(owed.lane, lo, hi, owed.globs)
+            self._note(span)
+
+    def part(self, owed: Range, accepted: Iterable[int]) -> None:
+        """Only these were."""
+        self._growing.pop(owed.id, None)
+        for offset in accepted:
+            self._note(Span(owed.lane, offset, offset, None))
+
+    def _note(self, span: Span) -> None:
+        self._spans.append(span)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
 
@@ -43,16 +66,17 @@ class Deliveries:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if not self._open:
+        if not self._spans:
             return
         now = self._clock.now()
-        for lane, (lo, hi, globs) in self._open.items():
+        for span in self._spans:
             sql = "insert into delivered (consumer, lane, lo, hi, globs, time) values (?, ?, ?, ?, ?, ?)"
-            row = self._consumer, lane, lo, hi, text(globs), now
-            self._log.lazily(f"delivered {self._consumer} {lane} {hi}", (sql, row))
+            row = self._consumer, span.lane, span.lo, span.hi, text(span.globs), now
+            self._log.lazily(f"delivered {self._consumer} {span.lane} {span.lo}", (sql, row))
         trim = f"delete from delivered where id <= (select max(id) from delivered) - {kept}"
         self._log.lazily("delivered", (trim, ()))
-        self._open.clear()
+        self._spans.clear()
+        self._growing.clear()
 
 
 class Fate(Struct):
@@ -60,8 +84,8 @@ class Fate(Struct):
 
     consumer: str
     state: str
-    """owed; delivered; seen, by rules and views; not selected; passed: delivered or not selected, as the subscription isn't
-    at hand"""
+    """owed; delivered; refused; seen, by rules and views; not selected; passed: delivered or not selected, where the
+    subscription isn't at hand"""
     lane: str = ""
     time: int | None = None
 
@@ -83,8 +107,8 @@ def effects(db: Connection, offset: int) -> Iterator[Event]:
             yield from (found for found in read_events(db, row.lo, row.hi, row.count) if found.cause == offset)
 
 
-def fates(db: Connection, event: Event, subscriptions: dict[str, Globs]) -> list[Fate]:
-    """What became of it at each consumer."""
+def fates(db: Connection, event: Event, effects: list[Event], subscriptions: dict[str, Globs]) -> list[Fate]:
+    """What became of it at each consumer; ``effects`` tell who refused it."""
 
     def wants(globs: Globs | None) -> bool:
         return globs is None or Selection(globs.types, globs.sources).wants(event.type, event.source)
@@ -93,6 +117,7 @@ def fates(db: Connection, event: Event, subscriptions: dict[str, Globs]) -> list
     for consumer, *values in db.execute(f"select consumer, {columns} from owed order by consumer, lo"):
         ranges.setdefault(consumer, []).append(from_row(*values))
     processors = {consumer for (consumer,) in db.execute("select consumer from state")}
+    refused = {one.data.get("consumer"): one.time for one in effects if one.type == "rejected"}
     found = []
     for consumer, owed in ranges.items():
         if not wants(subscriptions.get(consumer)):
@@ -108,6 +133,8 @@ def fates(db: Connection, event: Event, subscriptions: dict[str, Globs]) -> list
         there = "seen" if consumer in processors else "delivered" if consumer in subscriptions else "passed"
         found += [Fate(consumer, there, lane, time) for lane, time in times]
         found += [Fate(consumer, "owed", lane) for lane in lanes]
-        if not times and not lanes:
+        if not times and consumer in refused:
+            found.append(Fate(consumer, "refused", time=refused[consumer]))
+        elif not times and not lanes:
             found.append(Fate(consumer, there))
     return found
