@@ -13,6 +13,7 @@ from rules.meaning import Active, Age, Function, Memory, Spec
 from rules.quantities import Quantity, article, meet
 from rules.tokens import ClauseError
 from rules.tree import Call, Duration, Name, Node, Number, Text
+from rules.windows import WINDOWS
 
 if TYPE_CHECKING:
     from rules.check import Checker
@@ -110,7 +111,9 @@ def _window(node: Call, checker: Checker) -> Quantity:
         unit = unit and f"{unit}/s"
     elif node.name == "count":
         unit = None
-    return _remembered(node, checker, place, Spec("window", metric, span), node.name, said, unit)
+    return _remembered(
+        node, checker, place, Spec(WINDOWS[node.name].__name__.lower(), metric, span), node.name, said, unit
+    )
 
 
 def _several(node: Call, checker: Checker) -> Quantity:
@@ -163,7 +166,9 @@ def _anomaly(node: Call, checker: Checker) -> Quantity:
         raise _usage(node, "anomaly(power), or anomaly(power, 1m) to judge means of one minute")
     place, metric, item = _metric(node, checker)
     span = _span(node.args[1]) if len(node.args) == 2 else 0
-    return _remembered(node, checker, place, Spec(checker.detector, metric, span), "score", _said(node, item.said), "1")
+    return _remembered(
+        node, checker, place, Spec("anomaly", metric, span, checker.detector), "score", _said(node, item.said), "1"
+    )
 
 
 TABLE: dict[str, Callable[[Call, Checker], Quantity]] = {

@@ -23,7 +23,7 @@ class Metric(Struct, frozen=True):
 
 
 class Spec(Struct, frozen=True, order=True):
-    """What is kept about one metric of one device over time: ``window`` or ``prev``, or the kind of a detector.
+    """What is kept about one metric of one device over time: see ``memory.KINDS``.
 
     span  length of the window, or of the bucket whose mean a detector sees; µs
     """
@@ -31,6 +31,7 @@ class Spec(Struct, frozen=True, order=True):
     kind: str
     metric: str
     span: int = 0
+    detector: str = ""
 
 
 class Memory(Struct, frozen=True):

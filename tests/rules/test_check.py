@@ -37,7 +37,7 @@ def spelt(it: Meaning) -> str:
             return f"{'text ' if text else ''}{name}{f'@{place}' if place else ''}"
         case Memory(_, spec, method, learn):
             return (
-                f"{method} of {spec.kind} {spec.metric} {spec.span // 1_000_000}s{f' learn {learn}' if learn else ''}"
+                f"{method} of {spec.detector or spec.kind} {spec.metric} {spec.span // 1_000_000}s{f' learn {learn}' if learn else ''}"
             )
         case Age(_, metric, span):
             return f"age {metric or 'any'} {span // 1_000_000}s"
@@ -87,7 +87,7 @@ def test_what_a_rule_looks_at_is_noted() -> None:
     checker = Checker(None, "envelope", 0)
     checker.condition("temperature > 1 and age(humidity) > 5m or anomaly(power, 1m) > 0.1 and alarm(b) or age() > 1h")
     assert list(checker.reads) == [(0, "temperature"), (0, "humidity"), (0, "power")]
-    assert list(checker.memories) == [(0, Spec("envelope", "power", minute))]
+    assert list(checker.memories) == [(0, Spec("anomaly", "power", minute, "envelope"))]
     assert checker.ages == [(0, "humidity", 5 * minute), (0, "", 60 * minute)]
     assert [rule for rule, _ in checker.asks] == ["b"]
 
