@@ -249,8 +249,8 @@ class Views:
         key = (str(data.get("alarm", "")), event.source)
         self.turned.add(key)
         if event.type == "alarm.raised":
-            said = data.get("severity"), data.get("text"), event.time, data.get("occurrence"), event.offset
-            self.alarms[key] = Alarm(*key, *said)
+            severity, text, occurrence = data.get("severity"), data.get("text"), data.get("occurrence")
+            self.alarms[key] = Alarm(*key, severity, text, event.time, occurrence, event.offset)
         elif event.type == "alarm.cleared":
             self.alarms.pop(key, None)
         elif key in self.alarms and event.type == "alarm.acknowledged":

@@ -10,7 +10,7 @@ import sqlite3
 from gateway.store.consumers import Consumer
 from gateway.store.log import Log, Statement
 from gateway.store.views import rows
-from gateway.store.views.fold import Views
+from gateway.store.views.fold import Views, widths
 
 save_every = 10.0
 """Seconds between writing rows and position."""
@@ -146,6 +146,6 @@ def tables(db: sqlite3.Connection) -> dict[str, int]:
     counts = dict.fromkeys(rows.names, 0)
     for name, table in (("last", "last"), ("devices", "device"), ("alarms", "alarm")):
         counts[name] = db.execute(f"select count(*) from {table}").fetchone()[0]
-    for name, width in rows.widths.items():
+    for name, width in widths.items():
         counts[name] = db.execute("select count(*) from rollup where width = ?", (width,)).fetchone()[0]
     return counts

@@ -74,8 +74,8 @@ def statements(views: Views, prefix: str = "") -> list[Statement]:
             made.append((add, (width, start, series, one.count, one.min, one.max, one.sum, one.last, one.at)))
     for source in views.heard:
         seen = views.seen[source]
-        row = (source, seen.first, seen.last, seen.readings, seen.quality)
-        made.append((f"insert or replace into {prefix}seen values (?, ?, ?, ?, ?)", row))
+        times = (source, seen.first, seen.last, seen.readings, seen.quality)
+        made.append((f"insert or replace into {prefix}seen values (?, ?, ?, ?, ?)", times))
     for key in views.turned:
         made.append((f"delete from {prefix}alarm where alarm = ? and source = ?", key))
         if alarm := views.alarms.get(key):
@@ -158,7 +158,7 @@ class Snapshot:
             for name in sorted({*self.devices, *self.views.seen}):
                 if fnmatchcase(name, source):
                     seen = self.views.seen.get(name)
-                    heard = {"first": seen.first, "last": seen.last, "readings": seen.readings} if seen else {}
+                    heard = {"first": seen.first, "last_seen": seen.last, "readings": seen.readings} if seen else {}
                     quality = {"quality": Quality(seen.quality).name} if seen else {}
                     yield {"source": name, **self.devices.get(name, {}), **heard, **quality}
 
