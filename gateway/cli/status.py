@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.common import add_log, folder_of, log_in, show_time
+from gateway.cli.common import add_log, ask_running, log_in, show_time
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     with closing(files.open_to_read(path)) as db:
         said = _of_the_log(db, path.parent, settings)
-    said["gateway"] = _of_the_gateway(args)
+    said["gateway"] = ask_running(args, {"do": "status"})
     said["problems"] = _problems(said)
     if args.json:
         print(json.dumps(said))
@@ -107,17 +107,6 @@ def _of_the_log(db: "Connection", folder: Any, settings: "Settings") -> dict[str
     }
 
 
-def _of_the_gateway(args: argparse.Namespace) -> dict[str, Any] | None:
-    """What a running gateway says; None if none runs on this log, or it doesn't answer."""
-    from gateway.cli import common
-
-    ask = getattr(common, "ask", None)
-    if ask is None:
-        return None
-    folder_of(args)
-    return None
-
-
 def _problems(said: dict[str, Any]) -> list[str]:
     found = []
     health = (said["gateway"] or {}).get("health") or {}
@@ -130,7 +119,7 @@ def _problems(said: dict[str, Any]) -> list[str]:
             f"{said['aside'][0]} waits to be salvaged: redcar run does it in the background, redcar repair at once"
         )
     if said["gateway"] is None and not said["closed"]:
-        found.append("the gateway doesn't answer, and its log wasn't closed: is it running?")
+        found.append("no gateway runs, and the last one wasn't stopped properly: redcar run checks the log")
     budget = said["flash_budget"]
     if budget and said["written"]["bytes"] > budget:
         found.append(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from sqlite3 import Connection
+from typing import Any
 
 import msgspec
 from msgspec import Struct, field
@@ -215,6 +216,18 @@ class Care:
             "seconds": (clock.monotonic() - began) / SECOND,
         }
         self._log.append([event("log.checked", "gateway", data, time=clock.now())], wait=False)
+
+    def said(self) -> dict[str, Any]:
+        """How it is going, for ``redcar status``."""
+        disk = self._log.disk
+        health = {"state": disk.health.state, "problem": disk.health.problem}
+        return {
+            "health": health,
+            "failures": disk.failures,
+            "refusals": disk.refusals,
+            "last_commit": disk.took,
+            "longest_slice": self.worst,
+        }
 
     def _count(self) -> None:
         """Add what was written since the last look to today's account; kept for a week."""

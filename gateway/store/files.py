@@ -225,6 +225,11 @@ def quick_check(db: sqlite3.Connection, seconds: float, elapsed: Callable[[], fl
     return [] if found == ["ok"] else found
 
 
+def columns(db: sqlite3.Connection, table: str) -> list[tuple[int, str]]:
+    """Number and name of the columns of a table; [] if there is none."""
+    return [row[:2] for row in db.execute(f"pragma table_info({table})")]
+
+
 def check_all(db: sqlite3.Connection) -> list[str]:
     """Everything that is wrong with the file, without a limit of time."""
     found = [row[0] for row in db.execute("pragma integrity_check")]

@@ -1,9 +1,10 @@
 """Opening a log: locked, migrated, looked at. One that can't be opened is set aside, and a new epoch begins at once."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from msgspec import Struct
 
 from gateway.store import files, migrate
 from gateway.store.rows import Statement, is_damage
+
+log = logging.getLogger("redcar.log")
 
 beyond = 1_000_000_000_000
 """Where the offsets of a new epoch begin if nobody can tell how far the old ones went."""
@@ -105,9 +108,30 @@ def set_aside(folder: Path, reason: str) -> Path:
         files.tune(db)
         migrate.bring_up(db, path)
         files.found_anew(db, mark, "log.damaged", data, empty=True)
+        with closing(files.open_damaged(aside)) as damaged:
+            for table in small:
+                _carry(damaged, db, table)
     finally:
         db.close()
     return aside
+
+
+small = ("device", "retained", "session", "subscription", "qos2", "sequence", "clock")
+"""Tables that a gateway reads when it starts, and that don't depend on a position: carried over at once."""
+
+
+def _carry(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
+    """Copy what can be read of a small table, as far as both know its columns."""
+    known = [row[1] for row in files.columns(new, table)]
+    try:
+        names = ", ".join(row[1] for row in files.columns(old, table) if row[1] in known)
+        if not names:
+            return
+        marks = ", ".join("?" * len(names.split(", ")))
+        for row in old.execute(f"select {names} from {table}"):
+            new.execute(f"insert or ignore into {table} ({names}) values ({marks})", row)
+    except sqlite3.DatabaseError as error:
+        log.warning("the table %s of the damaged log can be read in part only: %s", table, error)
 
 
 def waiting(folder: Path) -> Path | None:

@@ -24,13 +24,6 @@ log = logging.getLogger("redcar.salvage")
 at_once = 32
 """Blocks moved in one transaction."""
 
-tables = {
-    "device": "source, driver, adopted, online, since",
-    "retained": "topic, payload, qos, properties",
-    "clock": "lo, boot, monotonic, apart, trusted",
-}
-"""What is worth having beside the blocks; state of processors isn't: without its position it would be wrong."""
-
 
 class Salvaged(Struct):
     """What came out."""
@@ -48,7 +41,6 @@ async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awai
     done = await log_.query("select 1 from meta where key = 'salvaged' and value = ?", aside.name)
     if not done:
         with closing(files.open_damaged(aside)) as db:
-            await _store(log_, [], [one for name, columns in tables.items() for one in _copied(db, name, columns)])
             at = 0
             while batch := _next(db, at, made.lost):
                 at = batch[-1].hi + 1
@@ -93,17 +85,6 @@ def _is_whole(row: block.Row, lost: list[list[int]]) -> bool:
 def _ignoring(row: block.Row) -> Statement:
     sql, values = rows.insertion(row)
     return sql.replace("or replace", "or ignore"), values
-
-
-def _copied(db: sqlite3.Connection, name: str, columns: str) -> list[Statement]:
-    """Rows of a small table, as far as they can be read."""
-    sql = f"insert or ignore into {name} ({columns}) values ({', '.join('?' * len(columns.split(', ')))})"
-    made: list[Statement] = []
-    try:
-        made.extend((sql, row) for row in db.execute(f"select {columns} from {name}"))
-    except sqlite3.DatabaseError as error:
-        log.warning("the table %s of the damaged log can be read in part only: %s", name, error)
-    return made
 
 
 def _owed(db: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
