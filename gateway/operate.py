@@ -17,7 +17,7 @@ from gateway.clock import Clock
 from gateway.control import Action, Declined
 from gateway.devices import Device, Devices
 from gateway.errors import Undecodable
-from gateway.event import Event
+from gateway.event import Event, event
 from gateway.forward import Forwarder
 from gateway.ingest import Ingest
 from gateway.selection import Globs
@@ -36,6 +36,12 @@ class Replay(Struct):
     types: list[str]
     sources: list[str]
     speed: float | None = None
+
+
+class Forget(Struct):
+    """A consumer that isn't in use any more."""
+
+    consumer: str
 
 
 class Letters(Struct):
@@ -75,6 +81,7 @@ class Operator:
         """By name."""
         return {
             "consumers": self.consumers,
+            "forget": self.forget,
             "replay": self.replay,
             "redrive": self.redrive,
             "drop": self.drop,
@@ -102,6 +109,21 @@ class Operator:
                 }
                 told.append(said | (forwarder.shown(lane.lane) if forwarder else {}))
         return told
+
+    async def forget(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Owe it nothing any more: its subscription was taken out of the configuration, or has another name."""
+        name = _read(request, Forget).consumer
+        consumer = await self._consumers.find(name)
+        if consumer is None:
+            raise Declined(f"there is no consumer {name}: see redcar consumers")
+        if name in self._subscriptions or any(name == one.name for one in self._consumers):
+            raise Declined(f"{name} is in use: take its subscription out of the configuration first")
+        lost = consumer.lag
+        said = event("consumer.forgotten", "gateway", {"consumer": name, "owed": lost}, time=self._clock.now())
+        stored = self._ingest.store([said], consumer.end())
+        assert stored is not None
+        await stored
+        return {"consumer": name, "owed": lost}
 
     async def replay(self, request: dict[str, Any]) -> dict[str, Any]:
         """Insert a range in a lane of its own."""
@@ -171,7 +193,7 @@ class Operator:
         return [{"offset": one.offset, "done": True, "said": "dropped"} for one in letters]
 
     async def _letters(self, offsets: list[int]) -> list[Event]:
-        letters = [event for offset in sorted(set(offsets)) for event in await self._log.read(offset, offset, 1)]
+        letters = [one for offset in sorted(set(offsets)) for one in await self._log.read(offset, offset, 1)]
         strangers = set(offsets) - {one.offset for one in letters if one.type == deadletters.rejected}
         if strangers:
             raise Declined(f"{min(strangers)} isn't a dead letter: see redcar dlq list")

@@ -4,12 +4,13 @@ import argparse
 import json
 from typing import Any
 
-from gateway.cli.common import add_log, ask_running, open_log, show_span, show_time
+from gateway.cli.common import act, add_log, ask_running, open_log, show_span, show_time
 
 examples = """\
 examples:
   redcar consumers            per consumer and lane: what is owed, how fast it goes, what is in the way
   redcar consumers --json     the same, one object per line
+  redcar consumers --forget old-cloud     its subscription is gone: owe it nothing any more
 
 "owed nothing" in every lane proves that everything was delivered. Beside a running gateway the figures are live; without
 one they are those on the disk.
@@ -26,11 +27,16 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_log(consumers)
     consumers.add_argument("--json", action="store_true", help="one object per lane and line")
+    consumers.add_argument("--forget", metavar="NAME", help="owe this one nothing any more; it must be out of use")
     consumers.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """One line per consumer and lane."""
+    if args.forget:
+        told = act(args, {"do": "forget", "consumer": args.forget})
+        print(json.dumps(told) if args.json else f"{args.forget} is forgotten; it was owed {told['owed']}")
+        return 0
     lanes = ask_running(args, {"do": "consumers"})
     if lanes is None:
         lanes = _on_disk(args)
@@ -56,7 +62,7 @@ def _on_disk(args: argparse.Namespace) -> list[dict[str, Any]]:
             hi = head if lane.hi is None else min(lane.hi, head)
             oldest = read_events(db, lane.lo, hi, 1) if lane.owed else []
             recorded = oldest[0].recorded if oldest else None
-            told.append({"consumer": name, **msgspec.to_builtins(lane), "oldest": recorded, "in_use": False})
+            told.append({"consumer": name, **msgspec.to_builtins(lane), "oldest": recorded, "in_use": None})
     return told
 
 
@@ -72,7 +78,7 @@ def _line(lane: dict[str, Any]) -> str:
             parts.append(f"oldest from {show_time(lane['oldest'])} ({age} ago)")
     if lane.get("rate"):
         parts.append(f"{lane['rate']:g}/s")
-    how = ""
+    how = "; nobody reads it" if lane["in_use"] is False else ""
     if lane.get("connected") is False:
         how = "; not connected" + (f": {lane['problem']}" if lane["problem"] else "")
         if lane["next_try"]:

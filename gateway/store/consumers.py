@@ -211,6 +211,12 @@ class Consumer:
             statements.append(self._inserted(made))
         return statements
 
+    def end(self) -> list[Statement]:
+        """Owe it nothing any more, and forget its state; the statements must go into the next append."""
+        self.ranges.clear()
+        tables = ("owed", "state", "delivered")
+        return [(f"delete from {table} where consumer = ?", (self.name,)) for table in tables]
+
     def insertion(self, lane: str, lo: int, hi: int | None) -> Statement:
         """Owe lo..hi in a lane; the statement must go into the next append."""
         return self._inserted(Range(self._ids.take(), lane, lo, hi))

@@ -102,6 +102,10 @@ async def until(true: Callable[[], object], what: str) -> None:
         raise AssertionError(f"not within 20 s: {what}") from None
 
 
+def of_stick(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("stick ") or '"consumer": "stick"' in line]
+
+
 def objects(lines: list[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
@@ -125,22 +129,44 @@ def test_consumers_beside_a_gateway_and_without(site: Site) -> None:
         await publish(gateway, *(("plant/cellar/air", b'{"temperature": %d}' % n) for n in range(3)))
         await until(lambda: len(site.delivered("*")) == 3, "three delivered")
         await until(lambda: gateway.forwarders[0].consumer.lag == 0, "nothing owed")
-        (line,) = objects(await site.beside("consumers", "--json"))
+        (line,) = objects(of_stick(await site.beside("consumers", "--json")))
         assert (line["consumer"], line["lane"], line["owed"], line["connected"]) == ("stick", "live", 0, True)
-        (text,) = await site.beside("consumers")
+        (text,) = of_stick(await site.beside("consumers"))
         assert "stick" in text
         assert "owed nothing" in text
         (site.folder / "out").rename(site.folder / "pulled")
         await publish(gateway, ("plant/cellar/air", b'{"temperature": 4}'))
         await until(lambda: gateway.forwarders[0].status.next_try, "the next try")
-        (text,) = await site.beside("consumers")
+        (text,) = of_stick(await site.beside("consumers"))
         assert "owed 1, oldest from " in text
         assert f"not connected: {site.folder}/out doesn't exist: mount it, or make it (tried" in text
 
     site.run(story)
-    assert owed(site.redcar("consumers", "--json")) == {
+    assert owed(of_stick(site.redcar("consumers", "--json"))) == {
         ("stick", "live"): 2
     }  # and gateway.stopped, which it doesn't want
+
+
+def test_a_consumer_whose_subscription_is_gone_is_forgotten(site: Site) -> None:
+    async def story(gateway: Gateway) -> None:
+        await publish(gateway, ("plant/cellar/air", b'{"temperature": 4}'))
+        (line,) = await site.beside("consumers", "--forget", "stick", code=3)
+        assert line == "redcar: stick is in use: take its subscription out of the configuration first"
+
+    site.run(story)
+    site.configure(configuration.partition("[[subscription]]")[0])
+
+    async def later(gateway: Gateway) -> None:
+        (line,) = of_stick(await site.beside("consumers"))
+        assert line.endswith("; nobody reads it")
+        (line,) = await site.beside("consumers", "--forget", "stick")
+        assert line.startswith("stick is forgotten; it was owed ")
+        assert of_stick(await site.beside("consumers")) == []
+
+    site.run(later)
+    assert of_stick(site.redcar("consumers")) == []
+    (line,) = site.redcar("consumers", "--forget", "stick", code=3)
+    assert line == "redcar: there is no consumer stick: see redcar consumers"
 
 
 def test_replay_beside_a_gateway_and_without(site: Site) -> None:
