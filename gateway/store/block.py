@@ -18,6 +18,7 @@ from itertools import pairwise
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway import versions
 from gateway.errors import StoreDamaged
 from gateway.event import Event
 
@@ -72,7 +73,10 @@ _outline = msgspec.json.Decoder(Outline).decode
 
 def outline(row: Row) -> Outline:
     """The types and causes that occur in a block, at a tenth of the cost of its events."""
-    return _outline(_text(row))
+    found = _outline(_text(row))
+    if not versions.plain(found.types):
+        found.types = versions.read(found.types)[0]
+    return found
 
 
 def _text(row: Row) -> bytes:
@@ -81,8 +85,8 @@ def _text(row: Row) -> bytes:
     return row.data if row.codec == 0 else zlib.decompress(row.data)
 
 
-def encode(events: list[Event], level: int = quick) -> Row:
-    """A row for events in the order of their offsets."""
+def encode(events: list[Event], level: int = quick, *, as_stored: bool = False) -> Row:
+    """A row for events in the order of their offsets. ``as_stored``: they were read so, their types name their versions."""
     recorded = events[0].recorded
     sources: dict[str, int] = {}
     types: dict[str, int] = {}
@@ -94,7 +98,7 @@ def encode(events: list[Event], level: int = quick) -> Row:
         cause={n: event.cause for n, event in enumerate(events) if event.cause},
         body=[Raw(event.body) for event in events],
         sources=list(sources),
-        types=list(types),
+        types=list(types) if as_stored else [versions.stored(type) for type in types],
     )
     lo, hi = events[0].offset, events[-1].offset
     if hi - lo >= len(events):
@@ -111,9 +115,14 @@ def encode(events: list[Event], level: int = quick) -> Row:
     return Row(lo, hi, len(events), recorded, codec, zlib.crc32(data), data)
 
 
-def decode(row: Row, first: int = 0, last: int | None = None) -> list[Event]:
-    """The events of a block, from offset ``first`` to ``last``. Raises StoreDamaged where the bytes aren't what was written."""
+def decode(row: Row, first: int = 0, last: int | None = None, *, as_stored: bool = False) -> list[Event]:
+    """The events of a block, from offset ``first`` to ``last``. Raises StoreDamaged where the bytes aren't what was written.
+
+    as_stored  to store them elsewhere: data in the version it was written in, which the types name"""
     columns = _decode(_text(row))
+    lifted: dict[int, versions.Lift] = {}
+    if not as_stored and not versions.plain(columns.types):
+        columns.types, lifted = versions.read(columns.types)
     sources, types, lo, recorded = columns.sources, columns.types, row.lo, row.recorded
     whole = bool(columns.skip or columns.later)
     start = 0 if whole else max(0, first - lo)
@@ -136,10 +145,29 @@ def decode(row: Row, first: int = 0, last: int | None = None) -> list[Event]:
     for n, cause in columns.cause.items():
         if start <= n < stop:
             events[n - start].cause = cause
+    if lifted:
+        _lift(events, columns.type[start:stop], lifted)
     if not whole:
         return events
     _shift(events, columns)
     return [event for event in events if event.offset >= first and (last is None or event.offset <= last)]
+
+
+def _lift(events: list[Event], types: list[int], lifted: dict[int, versions.Lift]) -> None:
+    """Bring data that was written in an old version to the present one."""
+    for event, type in zip(events, types):
+        if type in lifted:
+            event.decoded = lifted[type](event.data)
+            event.body = _encode(event.decoded)
+
+
+def part(row: Row, events: list[Event], level: int = quick) -> Row:
+    """A row of some of the events of this one, with their data as it was written."""
+    if not versions.plain(_outline(_text(row)).types):
+        kept = {event.offset for event in events}
+        events = [event for event in decode(row, as_stored=True) if event.offset in kept]
+        return encode(events, level, as_stored=True)
+    return encode(events, level)
 
 
 def _shift(events: list[Event], columns: Columns) -> None:

@@ -62,7 +62,9 @@ def _merge(db: sqlite3.Connection, group: list[tuple[int, int]]) -> Merge:
         for row in db.execute(f"select {rows.columns} from block where lo between ? and ? order by lo", (first, last))
     ]
     try:
-        merged = block.encode([event for row in found for event in block.decode(row)], block.small)
+        merged = block.encode(
+            [event for row in found for event in block.decode(row, as_stored=True)], block.small, as_stored=True
+        )
     except StoreDamaged:
         return Merge([], through)  # left alone: whoever reads it says so
     statements = [rows.deletion(first, last), rows.insertion(merged), files.kept("merged", through)]

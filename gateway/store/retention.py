@@ -202,7 +202,7 @@ def _shrink(db: sqlite3.Connection, head: Head, keep: Keep, made: Slice, certain
     made.blocks += 1
     made.statements.append(rows.deletion(head.lo, head.lo))
     if kept:
-        made.statements.append(rows.insertion(block.encode(kept, block.small)))
+        made.statements.append(rows.insertion(block.part(row, kept, block.small)))
     missing = head.count - len(kept)
     if made.ranges and not kept and made.ranges[-1][1] + 1 == head.lo:
         made.ranges[-1][1] = head.hi
