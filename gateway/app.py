@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from gateway import __version__, driver, sequence, sinks
 from gateway.clock import Clock
@@ -33,6 +34,7 @@ from gateway.store.care import Care
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.reader import process
+from gateway.store.views.keep import Keeper
 from gateway.store.retention import Limits
 from gateway.store.salvage import salvage
 from gateway.supervise import supervise
@@ -64,6 +66,7 @@ class Gateway:
         self.devices: Devices
         self.ingest: Ingest
         self.hub: Hub
+        self.views: Keeper
         self.actions: dict[str, Action] = {}
         """What can be asked through the control socket."""
         self.ports: list[int] = []
@@ -88,6 +91,7 @@ async def open_gateway(
             consumer = await gateway.consumers.open("rules")
             tasks.keep("rules", lambda: process(gateway.log, consumer, Engine(rules)))
 
+        tasks.keep("views", await _open_views(gateway))
         retained = Retained()
         retained.load(await gateway.log.query("select topic, payload, qos, properties from retained"))
         await _open_ingest(gateway, bound, retained)
@@ -120,10 +124,22 @@ async def open_for_operator(settings: Settings) -> AsyncIterator[dict[str, Actio
     log = await Log.open(Path(settings.gateway.data), clock)
     try:
         gateway = Gateway(settings, clock, log, await Consumers.load(log))
+        await _open_views(gateway)
         await _open_ingest(gateway, [_bind(binding) for binding in settings.binding], Retained())
         yield gateway.actions
     finally:
         await log.close()
+
+
+async def _open_views(gateway: Gateway) -> Start:
+    """What keeps the views; an operator may ask for a rebuild."""
+    keeper = gateway.views = Keeper(gateway.log, await gateway.consumers.open("views"))
+
+    async def rebuild(_: dict[str, Any]) -> int:
+        return await keeper.rebuild()
+
+    gateway.actions["rebuild_views"] = rebuild
+    return keeper.run
 
 
 async def _open_ingest(gateway: Gateway, bound: list[Bound], retained: Retained) -> None:
