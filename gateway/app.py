@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from msgspec import structs
+
 from gateway import __version__, driver, sequence, sinks
 from gateway.clock import Clock
 from gateway.control import Action, serve
@@ -22,6 +24,7 @@ from gateway.forward import Forwarder
 from gateway.history import LogHistory
 from gateway.hub import lasting
 from gateway.hub.access import Access
+from gateway.hub.doors import Door
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.ingest import Bound, Ingest
@@ -34,9 +37,9 @@ from gateway.store.care import Care
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.reader import process
-from gateway.store.views.keep import Keeper
 from gateway.store.retention import Limits
 from gateway.store.salvage import salvage
+from gateway.store.views.keep import Keeper
 from gateway.supervise import supervise
 from rules.engine import Engine
 from rules.load import load as load_rules
@@ -104,10 +107,13 @@ async def open_gateway(
         await _open_sessions(gateway)
         if gateway.hub.tail:
             tasks.keep("subscribers", gateway.hub.tail.run)
-        gateway.ports = [await gateway.hub.listen(listener.address, listener.port) for listener in settings.listener]
+        gateway.ports = [
+            await gateway.hub.listen(door=Door(**structs.asdict(listener))) for listener in settings.listener
+        ]
 
         tasks.keep("watch", lambda: _watch(gateway))
         tasks.keep("care", gateway.care.run)
+        gateway.actions["status"] = lambda _: _status(gateway)
         if gateway.log.aside:
             tasks.keep("salvage", lambda: salvage(gateway.log, gateway.consumers, asyncio.sleep))
         for one in bound:
@@ -237,6 +243,15 @@ def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
             raise
 
     return read
+
+
+async def _status(gateway: Gateway) -> dict[str, Any]:
+    """What only a running gateway knows of itself."""
+    sinks = [
+        {"name": one.consumer.name, "connected": one.status.connected, "problem": one.status.problem}
+        for one in gateway.forwarders
+    ]
+    return {**gateway.care.said(), "sinks": sinks}
 
 
 async def _watch(gateway: Gateway) -> None:

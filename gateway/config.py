@@ -136,12 +136,31 @@ def _listeners(listeners: list[Listener], access: Access, document: Document) ->
             problem = f"{shown(listener.address)} isn't an IP address"
             document.fault(place, problem, 'write e.g. "127.0.0.1", or "0.0.0.0" for every network')
             continue
-        if not inside and not users and users is not None:
+        _tls(listener, index, document)
+        if not inside and not users and users is not None and not listener.client_ca:
             cure = "run redcar user add NAME"
             if not access.users:
                 cure = f'write users = "users" under [access], then {cure}'
             document.fault(place, f"{shown(listener.address)} lets the network in, and there are no users", cure)
     bindings.once(ports, document, "delete one")
+
+
+def _tls(listener: Listener, index: int, document: Document) -> None:
+    """Whether the files of a TLS listener are there and fit together."""
+    given = document.data.get("listener")
+    written = given[index] if given else {}
+    for name in ("certificate", "key", "client_ca"):
+        if name != "key" and name in written and not _mode(document.file.parent / written[name]):
+            cure = "run redcar tls init, or name the file that is there"
+            document.fault(("listener", index, name), f"{shown(written[name])} can't be found", cure)
+        if name != "certificate" and name in written and not listener.certificate:
+            problem = "there is no TLS without the server's certificate"
+            document.fault(("listener", index, name), problem, 'write certificate = "tls/server.crt"')
+    if "key" in written:
+        _private(written["key"], document, ("listener", index, "key"))
+    if listener.origins and not listener.websocket:
+        problem = "only WebSocket clients name an origin"
+        document.fault(("listener", index, "origins"), problem, "write websocket = true, or delete it")
 
 
 def _is_loopback(address: str) -> bool:

@@ -73,6 +73,18 @@ class Listener(Struct, kw_only=True):
         "127.0.0.1"
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one and prints it")] = 1883
+    certificate: Annotated[FilePath | None, Meta(description="PEM file with the server's certificate: TLS")] = None
+    key: Annotated[FilePath | None, Meta(description="PEM file with its key; if left out, it is in the same file")] = (
+        None
+    )
+    client_ca: Annotated[
+        FilePath | None, Meta(description="only clients with a certificate of this CA; its common name is the user")
+    ] = None
+    websocket: Annotated[bool, Meta(description="MQTT in WebSocket, for browsers")] = False
+    origins: Annotated[list[str], Meta(description='web pages that may connect by WebSocket: "https://panel.lan"')] = (
+        field(default_factory=list)
+    )
+    anonymous: Annotated[bool, Meta(description="false: a password even on loopback, whatever [access] says")] = True
 
 
 class Access(Struct, kw_only=True):

@@ -56,9 +56,17 @@ class _Secret(Struct, frozen=True):
         return hmac.compare_digest(own, self.hash)
 
 
+_NOBODY = _Secret(_N, _R, _P, bytes(16), bytes(32))
+
+
+def is_name(text: str) -> bool:
+    """Whether a user can be called that."""
+    return bool(text) and len(text) <= 64 and not _FORBIDDEN.search(text)
+
+
 def add_user(path: Path, name: str, password: str) -> None:
     """Add a user, or give one a new password. Raises ConfigError for a name that can't be used."""
-    if not name or len(name) > 64 or _FORBIDDEN.search(name):
+    if not is_name(name):
         problem = f"{name!r} can't be a user's name"
         raise _fault(path, 0, problem, "use up to 64 characters other than + # / and blanks")
     if not password:
@@ -181,10 +189,31 @@ class Access:
             problem = f"{address} can be reached from other machines and there are no users"
             raise ConfigError([Fault("redcar.toml", 0, "listener.address", problem, LOOPBACK_CURE)])
 
-    async def admit(self, name: str | None, password: bytes | None, address: str) -> str | None:
-        """The user this client is; None: anonymous. Raises Refused."""
+    async def admit(
+        self,
+        name: str | None,
+        password: bytes | None,
+        address: str,
+        *,
+        anonymous: bool = True,
+        certified: str | None = None,
+    ) -> str | None:
+        """The user this client is; None: anonymous. Raises Refused.
+
+        anonymous  whether the listener lets clients in without a name, if the settings do
+        certified  the name in the client's certificate; None where the listener asks for none
+        """
+        anonymous = anonymous and self._anonymous and is_loopback(address)
+        if certified is not None:
+            if not is_name(certified):
+                text = f"its certificate's common name {certified[:64]!r} can't be a user's name: make another"
+                raise Refused(Reason.NOT_AUTHORIZED, text)
+            if name not in (None, certified):
+                text = f"it says it is {name!r}, its certificate says {certified!r}: leave the user name out"
+                raise Refused(Reason.BAD_USER_OR_PASSWORD, text)
+            return certified
         if name is None:
-            if self._anonymous and is_loopback(address):
+            if anonymous:
                 return None
             cure = "set the user name and password made by redcar user add"
             raise Refused(Reason.NOT_AUTHORIZED, f"came without a user name: {cure}")
@@ -194,8 +223,9 @@ class Access:
             raise Refused(Reason.SERVER_UNAVAILABLE, str(error)) from error
         secret = self._users.get(name)
         if secret is None:
-            if not self._users and self._anonymous and is_loopback(address):
+            if not self._users and anonymous:
                 return None  # nobody has a name here yet, and it would have been let in without one
+            await self._fits(name, _NOBODY, password or b"")  # or the time it takes would tell which users there are
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"there is no user {name!r}: redcar user add makes one")
         if not await self._fits(name, secret, password or b""):
             cure = "correct it there, or set a new one with redcar user add"

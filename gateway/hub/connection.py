@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.hub import lasting
 from gateway.hub.access import Refused
+from gateway.hub.doors import Door
 from gateway.hub.inlet import Statement
 from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscribe
 from gateway.hub.properties import Property
@@ -29,7 +30,8 @@ _SOCKET_BUFFER = 65_536  # bytes the transport may hold before we keep messages 
 class Connection(asyncio.Protocol):
     """A socket, its session, and the batches of it that wait for the disk."""
 
-    def __init__(self, hub: "Hub") -> None:
+    def __init__(self, hub: "Hub", door: Door) -> None:
+        self.door = door
         self.session = Session(hub.limits, hub.now())
         self.address = ""
         self.asking: asyncio.Task[None] | None = None
@@ -176,7 +178,9 @@ class Connection(asyncio.Protocol):
         """Find out who it is. Until that is known nothing changes for anybody."""
         hub = self._hub
         try:
-            user = await hub.access.admit(asked.user, asked.password, self.address)
+            user = await hub.access.admit(
+                asked.user, asked.password, self.address, anonymous=self.door.anonymous, certified=self._certified()
+            )
             client_id = self._client_id(asked, user)
             self._check_will(asked, user)
         except Refused as refusal:
@@ -187,6 +191,14 @@ class Connection(asyncio.Protocol):
         self.asking = None
         self.regulate()
         hub.later(self)
+
+    def _certified(self) -> str | None:
+        """The user that the client's certificate names; None where none is asked for."""
+        if self.door.client_ca is None:
+            return None
+        found = self._transport.get_extra_info("peercert") or {}
+        names = [value for part in found.get("subject", ()) for key, value in part if key == "commonName"]
+        return str(names[-1]) if names else ""
 
     async def _let_in(self, asked: Connect, client_id: str, user: str | None) -> None:
         hub, session = self._hub, self.session

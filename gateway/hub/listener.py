@@ -20,6 +20,7 @@ from gateway.errors import ConfigError, Fault
 from gateway.hub.access import Access
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
+from gateway.hub.doors import Door, Wrapped
 from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Statement
 from gateway.hub.limits import Limits
@@ -88,6 +89,7 @@ class Hub:
         self.broker.hired = self._hire
         self.refusals = Refusals(self.now)
         self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: set[Connection] = set()
         self._known: dict[str | None, dict[bytes, str]] = {}
@@ -95,16 +97,24 @@ class Hub:
         self._timer = self._loop.call_later(_SWEEP, self._sweep)
         inlet.on_room = self._on_room
 
-    async def listen(self, address: str, port: int) -> int:
+    async def listen(self, address: str = "127.0.0.1", port: int = 1883, door: Door | None = None) -> int:
         """Accept clients there; the port, which matters if 0 was asked for. Raises ConfigError."""
-        self.access.check_address(address)
+        door = door or Door(address=address, port=port)
+        address, port = door.address, door.port
+        if not door.client_ca:
+            self.access.check_address(address)
+        context = door.prepare()
+        within = self.limits.connect_within if context else None
         try:
-            server = await self._loop.create_server(partial(Connection, self), address, port)
+            server = await self._loop.create_server(
+                partial(self._enter, door), address, port, ssl=context, ssl_handshake_timeout=within
+            )
         except OSError as error:
             problem = f"can't listen on {address} port {port} ({error.strerror or error})"
             cure = "stop the other broker (sudo systemctl disable --now mosquitto) or set another port"
             raise ConfigError([Fault("redcar.toml", 0, "listener", problem, cure)]) from error
         self._servers.append(server)
+        self._doors.append(door)
         actual: int = server.sockets[0].getsockname()[1]
         return actual
 
@@ -206,6 +216,10 @@ class Hub:
         self.retained.settle(messages)
         self.broker.route(messages)
 
+    def _enter(self, door: Door) -> asyncio.Protocol:
+        connection = Connection(self, door)
+        return Wrapped(connection, door.origins, self.refusals.note) if door.websocket else connection
+
     def unstored(self, future: asyncio.Future[None]) -> None:
         """Messages that nobody waits for were taken; that they couldn't be stored is counted, their sender isn't told."""
         if not future.cancelled() and future.exception():
@@ -257,4 +271,6 @@ class Hub:
         for connection in list(self.connections):
             connection.check(now)
         self.sessions.sweep(now)
+        for door in self._doors:
+            door.refresh()
         self.refusals.sweep()

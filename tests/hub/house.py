@@ -1,6 +1,5 @@
 """A whole gateway to test against: the hub on a real log, which can be closed, killed and opened again."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from gateway.app import Gateway, open_gateway
 from gateway.clock import Clock
-from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Packet, Suback, Subscribe
+from gateway.hub.inlet import Publish
+from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Suback, Subscribe
 from gateway.hub.properties import Kind, Property
 from gateway.settings import Gateway as Who
 from gateway.settings import Listener, Settings
@@ -27,7 +27,9 @@ async def house(folder: Path, **more: Any) -> AsyncIterator[tuple[Gateway, int]]
             await _open.pop().close()
 
 
-async def come(port: int, id: str = "c", version: int = V5, expiry: int | None = 3600, **connect: Any) -> tuple[Peer, bool]:
+async def come(
+    port: int, id: str = "c", version: int = V5, expiry: int | None = 3600, **connect: Any
+) -> tuple[Peer, bool]:
     """Connect with a session that lasts; whether it was there already."""
     peer = await knock(port, version)
     own = connect.pop("properties", {})
@@ -95,8 +97,6 @@ async def publish(port: int, *texts: str, topic: str = "a", qos: int = 1, versio
 
 async def say_all(peer: Peer, *texts: str, topic: str = "a", qos: int = 1) -> None:
     """The same with a client that is connected."""
-    from gateway.hub.inlet import Publish
-
     for id, text in enumerate(texts, 1):
         peer.send(Delivery(Publish(topic, text.encode(), qos), id if qos else 0))
     for id in range(1, len(texts) + 1):
@@ -109,14 +109,3 @@ async def say_all(peer: Peer, *texts: str, topic: str = "a", qos: int = 1) -> No
             peer.send(Ack(Kind.PUBREL, id))
         for id in range(1, len(texts) + 1):
             assert await peer.got() == Ack(Kind.PUBCOMP, id)
-
-
-async def expect(peer: Peer, *packets: Packet) -> None:
-    """Exactly these packets, in this order."""
-    for want in packets:
-        assert await peer.got() == want
-
-
-async def crash(gateway: Gateway) -> None:
-    """What the disk holds now is what there will be: wait for what is lazy, then let nothing more be written."""
-    await asyncio.sleep(0)

@@ -1,10 +1,10 @@
 // What MQTTX, MQTT Explorer, Node-RED and Zigbee2MQTT do through MQTT.js: subscribe, publish at every QoS, retain.
-// node mqttjs.cjs <folder with node_modules> <port> <version>  →  one line of JSON
+// node mqttjs.cjs <folder with node_modules> <url> <version>  →  one line of JSON
 const mqtt = require(process.argv[2] + '/node_modules/mqtt')
 const protocolVersion = Number(process.argv[4])
 
 async function story() {
-  const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${process.argv[3]}`, { protocolVersion, keepalive: 60 })
+  const client = await mqtt.connectAsync(process.argv[3], { protocolVersion, keepalive: 60 })
   const got = []
   const all = new Promise((resolve) => {
     client.on('message', (topic, payload, packet) => {
@@ -20,6 +20,7 @@ async function story() {
   await all
   await client.unsubscribeAsync('js/#')
   await client.endAsync()
+  got.sort()
   console.log(JSON.stringify({ granted: granted.map((one) => one.qos), got }))
 }
 

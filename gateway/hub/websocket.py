@@ -1,0 +1,199 @@
+"""MQTT inside WebSocket (RFC 6455; MQTT 5.0, 6). Sans-IO: bytes in, bytes out; no sockets, no clock.
+
+    GET /mqtt HTTP/1.1 ...        the handshake: once, at most 8 kB; refused with a status and a reason in words
+    FIN RSV opcode | MASK length | (extended length) | mask | payload
+
+A browser sends its page's origin: only those on the list may come in, or any page a user visits could speak to us with
+the browser's address. Programs send none. What is inside binary frames is passed on as it comes, whole frames or not
+[MQTT-6.0.0-2].
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # 1.3
+_LONGEST = 8192  # bytes of a handshake
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+
+NORMAL, PROTOCOL_ERROR, UNACCEPTABLE = 1000, 1002, 1003
+"""Why a connection is closed (7.4.1)."""
+
+
+class WebSocket:
+    """The server's side of one connection.
+
+    open    the handshake is over
+    closed  nothing more is to be read; what ``receive`` answered last is to be written, then the socket closed
+    why     what was wrong, if something was
+    """
+
+    def __init__(self, origins: Sequence[str] = ()) -> None:
+        self.open = False
+        self.closed = False
+        self.why = ""
+        self._origins = origins
+        self._rest = b""
+        self._left = 0  # bytes of the current frame's payload still to come
+        self._mask = 0
+        self._fragmented = False
+
+    def receive(self, data: bytes, write: Callable[[bytes], None]) -> bytes:
+        """MQTT bytes in what came; answers of this layer are written at once."""
+        if self.closed:
+            return b""
+        if not self.open:
+            head, end, data = (self._rest + data).partition(b"\r\n\r\n")
+            if not end or len(head) > _LONGEST:
+                self._rest = head
+                if len(head) > _LONGEST:
+                    self._refuse(write, "431 Request Header Fields Too Large", "the handshake is too long")
+                return b""
+            self._rest = b""
+            if not self._shake(head, write):
+                return b""
+        return self._frames(data, write)
+
+    def wrap(self, data: bytes, opcode: int = _BINARY) -> bytes:
+        """A frame to the client: whole and unmasked."""
+        size = len(data)
+        if size < 126:
+            return bytes((0x80 | opcode, size)) + data
+        if size < 65_536:
+            return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + data
+        return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + data
+
+    def farewell(self, code: int = NORMAL) -> bytes:
+        """The frame that closes, once; nothing before the handshake."""
+        if self.closed or not self.open:
+            return b""
+        self.closed = True
+        return self.wrap(code.to_bytes(2, "big"), _CLOSE)
+
+    def _shake(self, head: bytes, write: Callable[[bytes], None]) -> bool:
+        request, *lines = head.decode("latin-1").split("\r\n")
+        fields: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            key = name.strip().lower()
+            fields[key] = f"{fields[key]},{value.strip()}" if key in fields else value.strip()
+        asked = {one.strip() for one in fields.get("sec-websocket-protocol", "").split(",")}
+        tokens = {one.strip().lower() for one in fields.get("connection", "").split(",")}
+        if (
+            not request.startswith("GET ")
+            or "upgrade" not in tokens
+            or fields.get("upgrade", "").lower() != "websocket"
+        ):
+            self._refuse(
+                write, "426 Upgrade Required", "this is MQTT in WebSocket, not a web page", "Upgrade: websocket"
+            )
+        elif fields.get("sec-websocket-version") != "13":
+            self._refuse(write, "426 Upgrade Required", "only version 13 is spoken", "Sec-WebSocket-Version: 13")
+        elif "mqtt" not in asked:  # [MQTT-6.0.0-3]
+            self._refuse(write, "400 Bad Request", "the subprotocol mqtt isn't offered [MQTT-6.0.0-3]")
+        elif not _is_key(fields.get("sec-websocket-key", "")):
+            self._refuse(write, "400 Bad Request", "Sec-WebSocket-Key isn't 16 bytes in base64")
+        elif not self._welcome(fields.get("origin")):
+            origin = fields["origin"][:100]
+            self._refuse(
+                write, "403 Forbidden", f"pages of {origin!r} may not connect: add it to the listener's origins"
+            )
+        else:
+            accept = b64encode(sha1(fields["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest())
+            answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            write(answer + b"Sec-WebSocket-Accept: " + accept + b"\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+            self.open = True
+        return self.open
+
+    def _welcome(self, origin: str | None) -> bool:
+        return origin is None or "*" in self._origins or origin in self._origins
+
+    def _refuse(self, write: Callable[[bytes], None], status: str, why: str, *more: str) -> None:
+        self.closed, self.why = True, why
+        body = f"{why}\n"
+        lines = [f"HTTP/1.1 {status}", *more, "Connection: close", "Content-Type: text/plain; charset=utf-8"]
+        write("\r\n".join([*lines, f"Content-Length: {len(body.encode())}", "", body]).encode())
+
+    def _frames(self, data: bytes, write: Callable[[bytes], None]) -> bytes:
+        found = []
+        data = self._rest + data
+        at = 0
+        while at < len(data) and not self.closed:
+            if self._left:
+                part = data[at : at + self._left]
+                found.append(self._unmask(part))
+                self._left -= len(part)
+                at += len(part)
+                continue
+            after = self._frame(data, at, write)
+            if after == at:
+                break
+            at = after
+        self._rest = data[at:]
+        return b"".join(found)
+
+    def _frame(self, data: bytes, at: int, write: Callable[[bytes], None]) -> int:
+        """The head of a frame, or a whole control frame; where it ended, or ``at`` if it isn't complete."""
+        if len(data) < at + 2:
+            return at
+        first, second = data[at], data[at + 1]
+        opcode, size = first & 0x0F, second & 0x7F
+        start = at + 2
+        if first & 0x70 or not second & 0x80:
+            return self._violated(write, "reserved bits, or a frame that isn't masked (5.1, 5.2)")
+        if opcode >= _CLOSE and (size > 125 or not first & 0x80):
+            return self._violated(write, "a control frame that is long or in parts (5.5)")
+        if size >= 126:
+            more = 2 if size == 126 else 8
+            if len(data) < start + more:
+                return at
+            size = int.from_bytes(data[start : start + more], "big")
+            start += more
+        if len(data) < start + 4:
+            return at
+        mask = int.from_bytes(data[start : start + 4], "big")
+        start += 4
+        if opcode >= _CLOSE:
+            if len(data) < start + size:
+                return at
+            self._mask = mask
+            self._control(opcode, self._unmask(data[start : start + size]), write)
+            return start + size
+        if opcode == _TEXT:
+            return self._violated(write, "a text frame [MQTT-6.0.0-1]", UNACCEPTABLE)
+        if (opcode == _CONTINUATION) != self._fragmented or opcode not in (_CONTINUATION, _BINARY):
+            return self._violated(write, "frames in an impossible order (5.4)")
+        self._fragmented = not first & 0x80
+        self._left, self._mask = size, mask
+        return start
+
+    def _control(self, opcode: int, payload: bytes, write: Callable[[bytes], None]) -> None:
+        if opcode == _PING:
+            write(self.wrap(payload, _PONG))
+        elif opcode == _CLOSE:
+            write(self.farewell())
+        elif opcode != _PONG:
+            self._violated(write, f"opcode {opcode} doesn't exist")
+
+    def _violated(self, write: Callable[[bytes], None], why: str, code: int = PROTOCOL_ERROR) -> int:
+        self.why = why
+        write(self.farewell(code))
+        return -1
+
+    def _unmask(self, data: bytes) -> bytes:
+        """XOR with the mask repeated, which then goes on where this part ended."""
+        size = len(data)
+        if not size:
+            return data
+        key = self._mask.to_bytes(4, "big")
+        whole = int.from_bytes(key * (size // 4 + 1), "big") >> 8 * (4 - size % 4)
+        turn = size % 4
+        self._mask = int.from_bytes(key[turn:] + key[:turn], "big")
+        return (int.from_bytes(data, "big") ^ whole).to_bytes(size, "big")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(b64decode(text, validate=True)) == 16
+    except ValueError:
+        return False

@@ -1,0 +1,169 @@
+"""MQTT inside WebSocket: the handshake, frames however they come, and what isn't let in."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.hub import encode
+from gateway.hub.doors import Door
+from gateway.hub.packets import Connack, Connect, Ping, Pong
+from gateway.hub.websocket import WebSocket
+from tests.hub.peers import Desk, hub_at, until
+from tests.hub.table import open_stream, parse
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the RFC's own example (1.3), and what must be answered
+ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+FIELDS = {
+    "Host": "gateway:9001",
+    "Upgrade": "websocket",
+    "Connection": "keep-alive, Upgrade",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "chat, mqtt",
+}
+
+
+def shake(request: str = "GET /mqtt HTTP/1.1", **fields: str | None) -> bytes:
+    own = {**FIELDS, **{name.replace("_", "-"): value for name, value in fields.items()}}
+    return "\r\n".join([request, *(f"{k}: {v}" for k, v in own.items() if v is not None), "", ""]).encode()
+
+
+def frame(payload: bytes, opcode: int = 2, fin: bool = True, mask: bytes = b"\1\2\3\4") -> bytes:
+    size = len(payload)
+    head = bytes((fin << 7 | opcode,))
+    if size < 126:
+        head += bytes((0x80 | size,))
+    elif size < 65_536:
+        head += b"\xfe" + size.to_bytes(2, "big")
+    else:
+        head += b"\xff" + size.to_bytes(8, "big")
+    return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+
+
+def opened(origins: list[str] | None = None) -> tuple[WebSocket, list[bytes]]:
+    web, out = WebSocket(origins or []), list[bytes]()
+    assert web.receive(shake(), out.append) == b""
+    assert web.open
+    out.clear()
+    return web, out
+
+
+def test_the_handshake() -> None:
+    web, out = WebSocket(), list[bytes]()
+    assert web.receive(shake() + frame(b"abc"), out.append) == b"abc"
+    assert out[0].startswith(b"HTTP/1.1 101 ")
+    assert b"Sec-WebSocket-Accept: " + ACCEPT in out[0]
+    assert b"Sec-WebSocket-Protocol: mqtt\r\n" in out[0]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "fields", "status"),
+    [
+        ("GET / HTTP/1.1", {"Upgrade": None}, b"426"),
+        ("POST / HTTP/1.1", {}, b"426"),
+        ("GET / HTTP/1.1", {"Connection": "close"}, b"426"),
+        ("GET / HTTP/1.1", {"Sec_WebSocket_Version": "8"}, b"426"),
+        ("GET / HTTP/1.1", {"Sec_WebSocket_Protocol": None}, b"400"),  # [MQTT-6.0.0-3]
+        ("GET / HTTP/1.1", {"Sec_WebSocket_Protocol": "chat"}, b"400"),
+        ("GET / HTTP/1.1", {"Sec_WebSocket_Key": "short"}, b"400"),
+        ("GET / HTTP/1.1", {"Origin": "http://evil.example"}, b"403"),
+        ("GET / HTTP/1.1", {"Cookie": "x" * 9000}, b"431"),
+    ],
+)
+def test_handshakes_that_are_refused(request_line: str, fields: dict[str, str | None], status: bytes) -> None:
+    web, out = WebSocket(["https://panel.lan"]), list[bytes]()
+    assert web.receive(shake(request_line, **fields), out.append) == b""
+    assert web.closed
+    assert b"".join(out).split()[1] == status
+    assert web.receive(frame(b"x"), out.append) == b""
+
+
+@pytest.mark.parametrize("origins", [["https://panel.lan"], ["*"]])
+def test_pages_on_the_list_come_in(origins: list[str]) -> None:
+    web, out = WebSocket(origins), list[bytes]()
+    web.receive(shake(Origin="https://panel.lan"), out.append)
+    assert web.open
+
+
+@pytest.mark.parametrize(
+    ("wire", "code"),
+    [
+        (frame(b"hello", opcode=1), 1003),  # [MQTT-6.0.0-1]
+        (b"\x82\x01x", 1002),  # not masked
+        (b"\xc2\x81\1\2\3\4x", 1002),  # a reserved bit
+        (frame(b"x", opcode=0), 1002),  # a continuation of nothing
+        (frame(b"x", fin=False) + frame(b"y"), 1002),
+        (frame(b"x" * 126, opcode=9), 1002),
+        (frame(b"x", opcode=9, fin=False), 1002),
+        (frame(b"x", opcode=11), 1002),
+        (frame(b"x", opcode=3), 1002),
+    ],
+)
+def test_frames_that_end_it(wire: bytes, code: int) -> None:
+    web, out = opened()
+    web.receive(wire, out.append)
+    assert web.closed
+    assert out[-1] == b"\x88\x02" + code.to_bytes(2, "big")
+
+
+def test_ping_pong_and_close() -> None:
+    web, out = opened()
+    assert web.receive(frame(b"a") + frame(b"are you there", 9) + frame(b"", 10) + frame(b"b"), out.append) == b"ab"
+    assert out == [b"\x8a\x0dare you there"]
+    web.receive(frame(b"\x03\xe8", 8) + frame(b"late"), out.append)
+    assert out[-1] == b"\x88\x02\x03\xe8"
+    assert web.farewell() == b""
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 50), st.randoms(use_true_random=False))
+def test_frames_however_they_come(parts: list[bytes], step: int, rng: random.Random) -> None:
+    """[MQTT-6.0.0-2]: packets needn't be whole in a frame, nor frames in a read."""
+    web, out = opened()
+    wire = b""
+    for n, part in enumerate(parts):
+        last = n == len(parts) - 1
+        wire += frame(part, 2 if n == 0 else 0, fin=last, mask=rng.randbytes(4))
+    got = b"".join(web.receive(wire[at : at + step], out.append) for at in range(0, len(wire), step))
+    assert got == b"".join(parts)
+    assert not web.closed
+    assert out == []
+
+
+@given(st.binary(max_size=200))
+def test_junk_never_raises(junk: bytes) -> None:
+    web, out = opened()
+    web.receive(junk, out.append)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_lengths_of_frames_we_send(size: int) -> None:
+    web, _ = opened()
+    sent = web.wrap(bytes(size))
+    assert len(sent) - size == (2 if size < 126 else 4 if size < 65_536 else 10)
+
+
+def test_mqtt_in_websocket_and_every_slot_given_back() -> None:
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, _):
+            port = await hub.listen(door=Door(websocket=True))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            packets = encode.encode(Connect("w"), 4) + encode.encode(Ping(), 4)
+            writer.write(shake() + frame(packets[:3], fin=False) + frame(packets[3:], 0))
+            await reader.readuntil(b"\r\n\r\n")
+            got = await reader.readexactly(2 + 4 + 2)
+            assert got[:2] == b"\x82\x06"
+            assert parse(open_stream(4), got[2:]) == [Connack(), Pong()]
+            writer.write(frame(b"", 8))
+            assert await reader.read() == b"\x88\x02\x03\xe8"
+            writer.close()
+            await until(lambda: not hub.connections)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 426 ")
+            writer.close()
+
+    asyncio.run(story())
