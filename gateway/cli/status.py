@@ -80,8 +80,9 @@ def _of_the_log(db: "Connection", folder: Any, settings: "Settings") -> dict[str
         "select coalesce(sum(count), 0), coalesce(sum(length(data)), 0) from block where lo >= ?",
         (rows.offset_at(db, since),),
     ).fetchone()
-    days = max((now - since) / 1e6 / day, 1 / 1440)
-    growth = lately[1] / days
+    days = (now - since) / 1e6 / day
+    known = days >= 1 / 24  # less than an hour says nothing about a day
+    growth = lately[1] / days if known else 0.0
     written = msgspec.json.decode(meta.get("written", "{}"), type=Written)
     last = max(written.days, key=int, default=None)
     today = {"bytes": written.days[last], "events": written.events.get(last, 0)} if last else {"bytes": 0, "events": 0}
@@ -96,8 +97,8 @@ def _of_the_log(db: "Connection", folder: Any, settings: "Settings") -> dict[str
         "head": rows.mark_of(db),
         "oldest": oldest,
         "newest": newest,
-        "events_per_day": lately[0] / days,
-        "growth_per_day": growth,
+        "events_per_day": lately[0] / days if known else None,
+        "growth_per_day": growth if known else None,
         "cap_reached": now + int(left / growth * day * 1e6) if growth > 0 and left > 0 else None,
         "written": today,
         "flash_budget": settings.log.flash_budget,
@@ -141,8 +142,7 @@ def _lines(said: dict[str, Any]) -> list[str]:
         f"size      {size(whole)} of {size(sizes['cap'])} (events {size(sizes['used'])}, WAL {size(sizes['wal'])}, "
         f"ballast and kept aside {size(sizes['other'])}; "
         f"free inside {size(sizes['free_pages'])}, on the disk {size(said['disk_free'])})",
-        f"growth    {said['events_per_day']:,.0f} events, {size(said['growth_per_day'])} a day"
-        + (f"; the cap is reached {_when(said['cap_reached'])}" if said["cap_reached"] else ""),
+        f"growth    {_growth(said)}",
     ]
     written = said["written"]
     if written["bytes"]:
@@ -157,6 +157,13 @@ def _lines(said: dict[str, Any]) -> list[str]:
             )
     lines += [f"problem   {problem}" for problem in said["problems"]] or ["health    all is well"]
     return lines
+
+
+def _growth(said: dict[str, Any]) -> str:
+    if said["growth_per_day"] is None:
+        return "not known before the log is an hour old"
+    daily = f"{said['events_per_day']:,.0f} events, {size(said['growth_per_day'])} a day"
+    return daily + (f"; the cap is reached {_when(said['cap_reached'])}" if said["cap_reached"] else "")
 
 
 def _when(microseconds: int) -> str:

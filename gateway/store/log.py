@@ -13,17 +13,16 @@ import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from gateway.clock import Clock, Era
 from gateway.errors import StoreFailed
 from gateway.event import Event, event
-from gateway.store import block, eras, files, opening, rows
+from gateway.store import block, eras, opening, rows
 from gateway.store.disk import Disk
+from gateway.store.pages import Pages
 from gateway.store.pressure import GivenUp
-from gateway.store.ring import Ring
 from gateway.store.rows import Statement as Statement
 from gateway.store.rows import columns as columns
 from gateway.store.rows import head_of as head_of
@@ -32,8 +31,6 @@ from gateway.store.rows import read_blocks as read_blocks
 from gateway.store.rows import read_events as read_events
 
 log = logging.getLogger("redcar.log")
-
-T = TypeVar("T")
 
 enough = 100
 """Pending events that start a commit without waiting: from there on a batch costs about 300 bytes per event."""
@@ -68,36 +65,24 @@ class _Work(Struct):
     era: Era
 
 
-class Log:
+class Log(Pages):
     """Open it with ``Log.open``; one per folder and process."""
 
     def __init__(
-        self,
-        folder: Path,
-        clock: Clock,
-        pace: Pace,
-        ring: int,
-        queue: int,
-        disk: Disk,
-        found: opening.Opened,
+        self, folder: Path, clock: Clock, pace: Pace, ring: int, queue: int, disk: Disk, found: opening.Opened
     ) -> None:
-        self.folder = folder
-        self.path = folder / files.name
+        super().__init__(folder, found.pages, found.found.mark, ring)
         self.clock = clock
         self.pace = pace
         self.figures = Figures()
         self.epoch = found.found.epoch
         self.first = found.found.first
         """Where a new reader begins who wants everything; 1, but for a log that took the place of another."""
-        self.head = found.found.mark
-        """Offset of the newest event on the disk; 0 in an empty log. Events get the numbers after it."""
         self.clean = found.found.clean
         """Whether the last process that wrote it had closed it."""
         self.aside = found.aside
         """A damaged log that waits to be salvaged."""
         self.disk = disk
-        self.lost: list[tuple[int, int]] = []
-        """Offsets that can't be read, as far as anybody has met them."""
         self.full = False
         """More than ``queue`` bytes wait for the disk: whoever can slow down its senders should."""
         self.on_room: Callable[[], None] = lambda: None
@@ -105,7 +90,6 @@ class Log:
         self.on_end: Callable[[], None] = lambda: None
         """Called when nothing can be stored any more: the process should end, and be started anew."""
         self._queue = queue
-        self._ring = Ring(ring)
         self._pending: list[_Work] = []
         self._pending_events = 0
         self._pending_bytes = 0
@@ -114,15 +98,12 @@ class Log:
         self._lazy_at = -lazy_every
         self._arrived = asyncio.Event()
         self._urgent = asyncio.Event()
-        self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = False
-        self._pages = found.pages
         self._lock = found.lock
         self._given_up = GivenUp()
         self._era = clock.era()
         self._stored_era: Era | None = None
         self._eras: list[eras.Row] = []
-        self._shifts: list[eras.Shift] = []
         self._writer: asyncio.Task[None] | None = None
 
     @classmethod
@@ -358,51 +339,11 @@ class Log:
                 work.done.set_exception(StoreFailed(str(error)))
         self.on_end()
 
-    # ------------------------------------------------------------------ reading
-
-    async def read(self, lo: int, hi: int | None = None, limit: int = 1_000) -> list[Event]:
-        """At most ``limit`` events from offset ``lo`` on, up to ``hi``: from memory if they are new, else from the disk.
-
-        Offsets may be missing where events were given up; what comes is in order, with times as far as they are known by now."""
-        return eras.restamp(await self.read_as_stored(lo, hi, limit), self._shifts)
-
-    async def read_as_stored(self, lo: int, hi: int | None = None, limit: int = 1_000) -> list[Event]:
-        """The same with the times of then: for processors, which meet the clock.* events on their way and must find the same
-        events whenever they read them."""
-        last = self.head if hi is None else min(hi, self.head)
-        if lo > last:
-            return []
-        if self._ring.first is not None and lo >= self._ring.first:
-            return self._ring.read(lo, min(last, lo + limit - 1))
-        lost: list[tuple[int, int, int]] = []
-        events = await self._pages.run(read_blocks, lo, last, limit, lambda *found: lost.append(found))
-        for found in lost:
-            self.miss(*found)
-        return events
-
-    def miss(self, lo: int, hi: int, count: int) -> None:
-        """Events can't be read: say so in the log, once for each damage."""
-        if any(first <= lo and hi <= last for first, last in self.lost):
-            return
-        self.lost.append((lo, hi))
-        log.error("%s: events %s..%s can't be read: stop the gateway and run redcar repair", self.folder, lo, hi)
-        gap = event(
-            "gap", "gateway", {"reason": "damaged", "ranges": [[lo, hi, count]], "count": count}, time=self.clock.now()
-        )
-        self.append([gap], also=[("insert or replace into lost (lo, hi) values (?, ?)", (lo, hi))], wait=False)
-
-    async def beyond(self, offset: int) -> None:
-        """Wait until the log holds an event after that offset."""
-        while self.head <= offset:
-            await asyncio.shield(self._committed)
-
-    async def query(self, sql: str, *args: Any) -> list[Any]:
-        """Rows of a short read-only query, off the event loop."""
-        return await self._pages.run(rows.query, sql, args)
-
-    async def look(self, function: Callable[..., T], *args: Any) -> T:
-        """Call function(read-only connection, *args) off the event loop. For the care of the log: keep it short."""
-        return await self._pages.run(function, *args)
+    def missed(self, lo: int, hi: int, count: int) -> None:
+        """Say in the log what can't be read."""
+        said = {"reason": "damaged", "ranges": [[lo, hi, count]], "count": count}
+        noted = "insert or replace into lost (lo, hi) values (?, ?)", (lo, hi)
+        self.append([event("gap", "gateway", said, time=self.clock.now())], also=[noted], wait=False)
 
 
 def _weight(events: Sequence[Event]) -> int:
