@@ -45,6 +45,7 @@ class SavedInstance(Struct, array_like=True):
 class Saved(Struct):
     """All of it."""
 
+    position: int
     wall: int
     devices: list[SavedDevice]
     instances: list[SavedInstance]
@@ -76,13 +77,13 @@ def write(engine: Engine) -> bytes:
         for of_rule in engine.instances
         for it in of_rule.values()
     ]
-    return _encode(Saved(engine.wall, devices, instances, engine.orphans))
+    return _encode(Saved(engine.position, engine.wall, devices, instances, engine.orphans))
 
 
 def read(engine: Engine, state: bytes) -> None:
     """Put it into a new engine. Whatever no rule asks for any more is left out; active alarms among it become orphans."""
     saved = _decode(state)
-    engine.wall = saved.wall
+    engine.position, engine.wall = saved.position, saved.wall
     engine.orphans = saved.orphans
     for it in saved.devices:
         device = engine.meet(it.source, it.born)

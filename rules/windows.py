@@ -57,10 +57,16 @@ class Panes:
 
     def start(self, now: int) -> int:
         """First pane of the window that ends now; -1 if it isn't half full."""
-        start = bisect_right(self.index, now // self.width - panes)
-        if start == len(self.index) or now - self.index[start] * self.width < self.span // 2:
+        pane, index = now // self.width, self.index
+        # panes that a newer one has pushed out are gone already
+        start = 0 if index and index[-1] == pane else bisect_right(index, pane - panes)
+        if start == len(index) or now - index[start] * self.width < self.span // 2:
             return -1
         return start
+
+    def since(self, start: int, column: int) -> list[float]:
+        """A column from that pane on. Not to be changed."""
+        return self.columns[column][start:] if start else self.columns[column]
 
     def state(self) -> list[float]:
         return [self.began, self.last, *self.index, *(number for column in self.columns for number in column)]
@@ -93,12 +99,12 @@ class Mean(Panes):
         self.columns[1][-1] += value
 
     def avg(self, now: int, learn: int) -> float | None:
-        start, (counts, sums) = self.start(now), self.columns
-        return None if start < 0 else sum(sums[start:]) / sum(counts[start:])
+        start = self.start(now)
+        return None if start < 0 else sum(self.since(start, 1)) / sum(self.since(start, 0))
 
     def sum(self, now: int, learn: int) -> float | None:
         start = self.start(now)
-        return None if start < 0 else sum(self.columns[1][start:])
+        return None if start < 0 else sum(self.since(start, 1))
 
     def count(self, now: int, learn: int) -> float | None:
         """None at all is known to be 0, once somebody has watched for half of the window."""
@@ -124,15 +130,15 @@ class Range(Panes):
 
     def min(self, now: int, learn: int) -> float | None:
         start = self.start(now)
-        return None if start < 0 else min(self.columns[0][start:])
+        return None if start < 0 else min(self.since(start, 0))
 
     def max(self, now: int, learn: int) -> float | None:
         start = self.start(now)
-        return None if start < 0 else max(self.columns[1][start:])
+        return None if start < 0 else max(self.since(start, 1))
 
     def spread(self, now: int, learn: int) -> float | None:
         start = self.start(now)
-        return None if start < 0 else max(self.columns[1][start:]) - min(self.columns[0][start:])
+        return None if start < 0 else max(self.since(start, 1)) - min(self.since(start, 0))
 
 
 class Change(Panes):

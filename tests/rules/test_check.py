@@ -36,9 +36,8 @@ def spelt(it: Meaning) -> str:
         case Metric(place, name, text):
             return f"{'text ' if text else ''}{name}{f'@{place}' if place else ''}"
         case Memory(_, spec, method, learn):
-            return (
-                f"{method} of {spec.detector or spec.kind} {spec.metric} {spec.span // 1_000_000}s{f' learn {learn}' if learn else ''}"
-            )
+            kept = f"{spec.detector or spec.kind} {spec.metric} {spec.span // 1_000_000}s"
+            return f"{method} of {kept}{f' learn {learn}' if learn else ''}"
         case Age(_, metric, span):
             return f"age {metric or 'any'} {span // 1_000_000}s"
         case Active(rule, key):

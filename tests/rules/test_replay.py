@@ -141,6 +141,22 @@ def test_pages_of_any_size(steps: list[Step], together: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(logs, st.integers(0, 30), st.integers(0, 30))
+def test_a_snapshot_may_be_older_than_what_was_emitted(steps: list[Step], kept: int, more: int) -> None:
+    """It knows its position: what lies between is handled again and dropped."""
+    written, alarms = with_ticks(steps)
+    first = Engine(RULES)
+    made = first.handle(written[:kept])
+    state = first.snapshot()
+    made += first.handle(written[kept : kept + more])
+    second = Engine(RULES)
+    second.restore(state)
+    assert second.position == len(written[:kept])
+    second.handle(written[second.position : kept + more])
+    assert bodies(made + second.handle(written[kept + more :])) == bodies(alarms)
+
+
+@settings(max_examples=60, deadline=None)
 @given(logs)
 def test_a_glance_sees_what_a_look_sees(steps: list[Step]) -> None:
     """Shapes compiled into one function from the first reading on, or never."""
