@@ -35,6 +35,9 @@ most_ranges = 1_000
 pauses = (1.0, 4.0, 16.0, 60.0)
 """Seconds before another try of what the receiver left open. After the last one it is a dead letter."""
 
+patience = 0.05
+"""Seconds that other lanes let live go first, batch by batch: however much is live, the backlog drains."""
+
 slice = SECOND // 4
 """A replay at the speed of the recording sends what was recorded within this time at once."""
 
@@ -69,6 +72,8 @@ class Forwarder:
         self._fixed = bool(getattr(sink, "fixed_batches", False))
         self._globs = Globs(config.types, config.sources)
         self._selections: dict[int, tuple[Globs, Selection]] = {}
+        self._quiet = asyncio.Event()
+        """Nothing live waits to be sent."""
         self._live, self._beside = Limit(config.live_rate), Limit(config.backlog_rate)
         self._deliveries = Deliveries(consumer.log, consumer.name, clock)
 
@@ -133,7 +138,9 @@ class Forwarder:
         try:
             while owed := self.consumer.owed(lane):
                 if owed.hi is None:
+                    self._quiet.set()
                     await log_.beyond(owed.lo - 1)
+                    self._quiet.clear()
                 head = log_.head  # as of before the read: what comes meanwhile isn't passed over
                 events = await pages.of(owed)
                 if not events:  # what was owed here is gone: retention has said so with a gap event
@@ -167,6 +174,8 @@ class Forwarder:
             if pace:
                 await pace.until(batch[0].recorded)
             await limit.take(len(batch))
+            if owed.lane != "live" and not self._quiet.is_set():
+                await self._give_way()
             while not owed.tries and self._crowded():
                 await self.consumer.settled.wait()
             if not await self._send(owed, batch, cut):
@@ -238,6 +247,13 @@ class Forwarder:
         again = self.consumer.again(sorted(retry), lane="live" if self._strict else "retry-{id}", tries=1)
         self.consumer.commit(owed, batch.hi, events=dead, also=again, wait=False)
         return not (again and self._strict)
+
+    async def _give_way(self) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                await self._quiet.wait()
+        except TimeoutError:
+            pass
 
     def _crowded(self) -> bool:
         ranges = self.consumer.ranges

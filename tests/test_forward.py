@@ -119,6 +119,25 @@ def test_live_goes_first_and_the_backlog_beside_it_in_order(tmp_path: Path) -> N
     tell(story)
 
 
+def test_the_backlog_drains_however_much_is_live(tmp_path: Path) -> None:
+    async def story() -> None:
+        log, receiver = await filled(tmp_path, 100), Receiver()
+
+        async def never_quiet(batch: Batch) -> None:
+            if batch.lane == "live" and len(receiver.lane("backlog")) < 100:
+                await acknowledged(log, reading(0))
+
+        receiver.on_send = never_quiet
+        async with forwarding(log, receiver) as cloud:
+            await acknowledged(log, reading(0))
+            await until(lambda: cloud.lag == 0, "nothing owed")
+        assert receiver.lane("backlog") == list(range(1, len(receiver.lane("backlog")) + 1))
+        assert len(receiver.lane("backlog")) >= 100
+        await log.close()
+
+    tell(story)
+
+
 def test_strict_order_keeps_one_lane(tmp_path: Path) -> None:
     async def story() -> None:
         log, receiver = await filled(tmp_path, 100), Receiver()
