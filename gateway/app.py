@@ -118,7 +118,10 @@ async def open_gateway(
             tasks.keep("salvage", lambda: salvage(gateway.log, gateway.consumers, asyncio.sleep))
         for one in bound:
             if one.binding.link != "hub:":
-                tasks.keep(one.binding.source, _reader(gateway, one, rng))
+                name = (
+                    f"{one.binding.driver} on {one.binding.link}" if "{" in one.binding.source else one.binding.source
+                )
+                tasks.keep(name, _reader(gateway, one, rng))
         await opened.enter_async_context(serve(gateway.log.folder, gateway.actions))
         yield gateway
 
@@ -227,6 +230,8 @@ def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
 
     async def read() -> None:
         buffer = bytearray()
+        if bound.driver.input is bytearray:
+            bound.context.memory.clear()  # half a line of the last connection isn't the beginning of this one's
         try:
             async with open_link(bound.binding, bound.driver, rng=rng, base=Path()) as items:
                 async for item in items:

@@ -28,6 +28,9 @@ from gateway.store.log import Log, Statement
 routes_kept = 10_000
 """Topics whose binding is remembered; beyond it the memory starts afresh. A device has a handful of topics."""
 
+longest_name = 128
+"""Letters of a name that a payload gives its device; what is longer is cut."""
+
 ahead = 60 * SECOND
 """A device's clock may be this far ahead of ours; beyond it the time of arrival is used."""
 
@@ -293,7 +296,11 @@ def _source(binding: Binding, captures: dict[str, str], device: str | None) -> s
     """Name in the log: as the operator named the device, else by the binding's template."""
     if device is None:
         return binding.source.format_map(_Captures(captures))
-    return binding.names.get(device) or binding.source.format_map(_Captures(captures, device=device))
+    named = binding.names.get(device)
+    return named or binding.source.format_map(_Captures(captures, device=_unfit.sub("_", device[:longest_name])))
+
+
+_unfit = re.compile(r"[\x00-\x1f\x7f+#]")  # in a name that becomes part of topics upstream
 
 
 def _message(message: Publish, now: int) -> Event:

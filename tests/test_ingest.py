@@ -201,3 +201,9 @@ def test_a_last_will_and_silence_take_a_device_offline(tmp_path: Path) -> None:
 def test_topic_patterns(pattern: str, topic: str, captures: dict[str, str] | None) -> None:
     found = topic_pattern(pattern).fullmatch(topic)
     assert (found.groupdict() if found else None) == captures
+
+
+def test_a_name_from_a_payload_can_not_become_a_wildcard(tmp_path: Path) -> None:
+    bound = [bind("zigbee2mqtt", topics=["zigbee2mqtt/{device#}"], source="home/{device}", allow=["*"])]
+    events = published(tmp_path, bound, Publish("zigbee2mqtt/a\x07b", b'{"temperature": 4.5}', 1))
+    assert events[-1].source == "home/a_b"
