@@ -114,7 +114,7 @@ def _problems(said: dict[str, Any]) -> list[str]:
     if health.get("state", "well") != "well":
         found.append(f"the disk is {health['state']}: {health['problem']}")
     if said["lost"]:
-        found.append(f"{len(said['lost'])} ranges of events can't be read: stop the gateway and run redcar repair")
+        found.append(f"events in {len(said['lost'])} ranges can't be read: stop the gateway and run redcar repair")
     if said["aside"]:
         found.append(
             f"{said['aside'][0]} waits to be salvaged: redcar run does it in the background, redcar repair at once"
