@@ -12,13 +12,9 @@ from heapq import heappop, heappush
 
 from gateway.event import SECOND, Event
 from rules import alarm, snapshot
-from rules.compile import BindGlance, compile_glance
-from rules.memory import remember
 from rules.rule import RuleSet
-from rules.state import FAR, Device, Instance, Shape, moved, often, shapes_kept, usable
-
-sources_kept = 100_000
-"""Sources that no rule looks at, remembered as such; beyond it the memory starts afresh."""
+from rules.site import Site
+from rules.state import FAR, Device, Instance, moved, usable
 
 few = 10
 """Events between two calls of due() up to which there is time to be exact."""
@@ -31,10 +27,7 @@ class Engine:
     """The rules at work. Give ``handle`` everything in the log's order, from where ``restore``'s state was taken."""
 
     def __init__(self, rules: RuleSet) -> None:
-        self.rules = rules.rules
-        self.alarms: dict[str, set[str]] = {rule.name: set() for rule in self.rules}
-        self.devices: dict[str, Device] = {}
-        self.instances: list[dict[str, Instance]] = [{} for _ in self.rules]
+        self.site = Site(rules)
         self.orphans: list[alarm.Orphan] = []
         self.wall = 0
         self.position = 0
@@ -42,17 +35,10 @@ class Engine:
         handles the events in between again, and drops what comes of it."""
         self._begun = False
         self._news = 0
-        self._glances: dict[tuple[int, ...], BindGlance] = {}
-        self._unmatched: set[str] = set()
         self._timers: list[tuple[int, int, str]] = []
         self._soonest = FAR
         self._cause = 0
         self._made: list[Event] = []
-        ranks = {rule.name: rank for rank, rule in enumerate(self.rules)}
-        self._asking: list[list[int]] = [[] for _ in self.rules]
-        for rank, rule in enumerate(self.rules):
-            for asked in rule.asks:
-                self._asking[ranks[asked]].append(rank)
 
     def restore(self, state: bytes | None) -> None:
         """Go on from ``snapshot()``. State follows the name of the rule; alarms whose rule is gone are closed by the
@@ -75,7 +61,7 @@ class Engine:
         self._news = 0
         while self._timers:
             wall, rank, key = self._timers[0]
-            instance = self.instances[rank][key]
+            instance = self.site.instances[rank][key]
             if instance.queued == wall and (wall > certain or wall == instance.due() + instance.lag):
                 return wall
             heappop(self._timers)
@@ -90,7 +76,7 @@ class Engine:
         self._news += len(events)
         if events:
             self.position = events[-1].offset
-        devices, unmatched = self.devices, self._unmatched
+        devices, unmatched = self.site.devices, self.site.unmatched
         for event in events:
             self._cause = event.offset
             wall = event.recorded or event.time
@@ -105,7 +91,7 @@ class Engine:
                     self._fire(wall - 1)
             if event.source in unmatched or event.quality >= 64:
                 continue
-            device = devices.get(event.source) or self.meet(event.source, event.time)
+            device = devices.get(event.source) or self.site.meet(event.source, event.time)
             if device is not None:
                 self._reading(device, event)
         return self._made
@@ -119,9 +105,9 @@ class Engine:
         for orphan in self.orphans:
             self._made.append(alarm.closed(orphan, event.time, event.offset))
         self.orphans = []
-        for rank, rule in enumerate(self.rules):
+        for rank, rule in enumerate(self.site.rules):
             for key in [rule.name] if rule.sources else rule.named:
-                self.ensure(rank, key, wall)
+                self.site.ensure(rank, key, wall)
         self._plan_all()
 
     def _other(self, event: Event, wall: int) -> None:
@@ -138,8 +124,8 @@ class Engine:
                 self._shift(before, after - before)
         self.wall = max(self.wall, wall)
         self._fire(wall - 1)
-        if event.type == "device.offline" and event.source in self.devices:
-            device = self.devices[event.source]
+        if event.type == "device.offline" and event.source in self.site.devices:
+            device = self.site.devices[event.source]
             self._catch_up(device, event.time - 1)
             device.forget()
             device.now = max(device.now, event.time)
@@ -153,7 +139,7 @@ class Engine:
         if "_quality" in data:
             data = usable(data)
         metrics = tuple(data)
-        shape = device.shapes.get(metrics) or self._shape(device, metrics)
+        shape = device.shapes.get(metrics) or self.site.shape(device, metrics)
         lag = device.lag
         if not device.take(data, shape, event):
             return
@@ -161,7 +147,7 @@ class Engine:
             for instance in device.instances:
                 self._plan(instance)
         now = device.now
-        for instance in shape.glance(now) if shape.glance else self._often(device, shape):
+        for instance in shape.glance(now) if shape.glance else self.site.everybody(device, shape):
             self._judge(instance, now)
         for instance in shape.timed:
             if instance.queued is None:
@@ -170,9 +156,9 @@ class Engine:
     def _skip(self, begin: int, end: int) -> None:
         """The gateway was down: delays and ages don't run through that."""
         if end > begin:
-            for device in self.devices.values():
+            for device in self.site.devices.values():
                 device.skip(begin, end)
-            for of_rule in self.instances:
+            for of_rule in self.site.instances:
                 for instance in of_rule.values():
                     instance.skip(begin, end)
             self._plan_all()
@@ -181,9 +167,9 @@ class Engine:
         """The wall clock was set: all times move along, so that every delay and age goes on as if it hadn't been.
         A time later than ``before`` was told by the new clock already."""
         self.wall = moved(self.wall, before, by)
-        for device in self.devices.values():
+        for device in self.site.devices.values():
             device.shift(before, by)
-        for of_rule in self.instances:
+        for of_rule in self.site.instances:
             for instance in of_rule.values():
                 instance.shift(before, by)
         self._plan_all()
@@ -214,13 +200,13 @@ class Engine:
         since = now if instance.since is None else instance.since
         instance.turn(True, now)
         instance.occurrence = f"{instance.rule.name}/{instance.key}/{self._cause}"
-        self.alarms[instance.rule.name].add(instance.key)
+        self.site.alarms[instance.rule.name].add(instance.key)
         self._made.append(alarm.raised(instance, since, self._cause))
         self._tell(instance, now)
 
     def _clear(self, instance: Instance, now: int) -> None:
         instance.turn(False, now)
-        self.alarms[instance.rule.name].discard(instance.key)
+        self.site.alarms[instance.rule.name].discard(instance.key)
         self._made.append(alarm.cleared(instance, now, self._cause))
         self._tell(instance, now)
 
@@ -228,8 +214,8 @@ class Engine:
         """Ask anew the rules that ask for this alarm."""
         self._plan(changed)
         wall = now + changed.lag
-        for rank in self._asking[changed.rank]:
-            for instance in self.instances[rank].values():
+        for rank in self.site.asking[changed.rank]:
+            for instance in self.site.instances[rank].values():
                 self._run(instance, max(instance.now, wall - instance.lag))
 
     # ------------------------------------------------------------------ timers
@@ -253,9 +239,9 @@ class Engine:
 
     def _plan_all(self) -> None:
         self._timers, self._soonest = [], FAR
-        for device in self.devices.values():
+        for device in self.site.devices.values():
             device.wake = FAR
-        for of_rule in self.instances:
+        for of_rule in self.site.instances:
             for instance in of_rule.values():
                 instance.queued = None
                 self._plan(instance)
@@ -264,7 +250,7 @@ class Engine:
         """Look at everything that is due by now, in the order in which it was."""
         while self._timers and self._timers[0][0] <= wall:
             queued, rank, key = heappop(self._timers)
-            instance = self.instances[rank][key]
+            instance = self.site.instances[rank][key]
             if instance.queued == queued:
                 instance.queued = None
                 due = instance.due()
@@ -284,76 +270,3 @@ class Engine:
                 break
             self._run(instance, due)
             self._plan(instance)
-
-    # ------------------------------------------------------------------ who looks at what
-
-    def meet(self, source: str, time: int) -> Device | None:
-        """The device of that name; None if no rule looks at it."""
-        device = self.devices.get(source)
-        if device is None:
-            found = [(rank, 0) for rank, rule in enumerate(self.rules) if rule.matches(source)]
-            for rank, rule in enumerate(self.rules):
-                found += [(rank, place) for place, name in enumerate(rule.sources) if name == source]
-            if found:
-                device = self.devices[source] = Device(source, time, rules=sorted(found))
-            else:
-                if len(self._unmatched) >= sources_kept:
-                    self._unmatched.clear()
-                self._unmatched.add(source)
-        return device
-
-    def ensure(self, rank: int, key: str, time: int) -> Instance | None:
-        """The alarm of a rule for a device (or for itself, if it has ``with``); None if the rule doesn't look there."""
-        rule, known = self.rules[rank], self.instances[rank]
-        if key in known:
-            return known[key]
-        if rule.matches(key) or (rule.sources and key == rule.name):
-            devices = [found for source in rule.sources or (key,) if (found := self.meet(source, time))]
-            for place, spec in rule.memories:
-                devices[place].memories.setdefault(spec, remember(spec))
-            for place, metric, _ in rule.ages:
-                devices[place].seen.setdefault(metric, devices[place].now or devices[place].born)
-            instance = known[key] = Instance(rule, rank, key, devices, *rule.bind(devices, self.alarms))
-            for device in devices:
-                device.instances.append(instance)
-            return instance
-        return None
-
-    def _shape(self, device: Device, metrics: tuple[str, ...]) -> Shape:
-        """What a reading with these metrics concerns."""
-        needed: set[str] = set()
-        instances: list[Instance] = []
-        for rank, place in device.rules:
-            rule = self.rules[rank]
-            here = {metric for _, at, metric in rule.looks if at == place}
-            if not here.isdisjoint(metrics) or not rule.looks or any(age[:2] == (place, "") for age in rule.ages):
-                instance = self.ensure(rank, rule.name if rule.sources else device.source, device.born)
-                if instance and instance not in instances:
-                    instances.append(instance)
-                needed |= here
-        if len(device.shapes) >= shapes_kept:
-            device.shapes.clear()
-        memories = device.memories.items()
-        shape = device.shapes[metrics] = Shape(
-            [
-                (name, [memory for spec, memory in memories if spec.metric == name])
-                for name in metrics
-                if name in needed
-            ],
-            instances,
-            [instance for instance in instances if instance.rule.ages],
-        )
-        return shape
-
-    def _often(self, device: Device, shape: Shape) -> list[Instance]:
-        """Ask everybody, until the shape has come often enough to be worth a function of its own."""
-        shape.came += 1
-        if shape.came > often:
-            ranks = tuple(instance.rank for instance in shape.instances)
-            if ranks not in self._glances:
-                rules = [self.rules[rank] for rank in ranks]
-                self._glances[ranks] = compile_glance(
-                    [None if it.sources else (it.when, it.on_unknown) for it in rules]
-                )
-            shape.glance = self._glances[ranks]([device], self.alarms, shape.instances)
-        return shape.instances

@@ -70,11 +70,11 @@ def write(engine: Engine) -> bytes:
             it.seen,
             [(spec, it.memories[spec].state()) for spec in sorted(it.memories)],
         )
-        for it in engine.devices.values()
+        for it in engine.site.devices.values()
     ]
     instances = [
         SavedInstance(it.rule.name, it.key, it.active, it.since, it.mark, it.left, it.raised, it.occurrence, it.ran)
-        for of_rule in engine.instances
+        for of_rule in engine.site.instances
         for it in of_rule.values()
     ]
     return _encode(Saved(engine.position, engine.wall, devices, instances, engine.orphans))
@@ -86,27 +86,27 @@ def read(engine: Engine, state: bytes) -> None:
     engine.position, engine.wall = saved.position, saved.wall
     engine.orphans = saved.orphans
     for it in saved.devices:
-        device = engine.meet(it.source, it.born)
+        device = engine.site.meet(it.source, it.born)
         if device is not None:
             device.now, device.lag = it.now, it.lag
             device.numbers.update(it.numbers)
             device.texts.update(it.texts)
             device.newest.update(it.newest)
             device.seen.update(it.seen)
-    ranks = {rule.name: rank for rank, rule in enumerate(engine.rules)}
+    ranks = {rule.name: rank for rank, rule in enumerate(engine.site.rules)}
     for one in saved.instances:
         rank = ranks.get(one.rule)
-        instance = None if rank is None else engine.ensure(rank, one.key, saved.wall)
+        instance = None if rank is None else engine.site.ensure(rank, one.key, saved.wall)
         if instance is not None:
             instance.active, instance.since, instance.mark, instance.left = one.active, one.since, one.mark, one.left
             instance.raised, instance.occurrence, instance.ran = one.raised, one.occurrence, one.ran
             instance.busy = one.active or one.since is not None
             if one.active:
-                engine.alarms[one.rule].add(one.key)
+                engine.site.alarms[one.rule].add(one.key)
         elif one.active:
             engine.orphans.append(Orphan(one.rule, one.key, one.raised, one.occurrence))
     for it in saved.devices:
-        device = engine.devices.get(it.source)
+        device = engine.site.devices.get(it.source)
         for spec, numbers in it.memories:
             if device is not None and spec in device.memories:
                 device.memories[spec].restore(numbers)

@@ -20,12 +20,6 @@ FAR = 1 << 62
 live = 60 * SECOND
 """A device whose readings arrive within this time of being taken isn't behind."""
 
-often = 30
-"""Readings of one shape after which its rules are compiled into one function, which takes some milliseconds."""
-
-shapes_kept = 64
-"""Different sets of metrics remembered per device; a device has a handful, a broken one any number."""
-
 _NUMBERS: frozenset[type] = frozenset((float, int, bool))
 _HUGE = 9e18  # beyond it a whole number has no place in a snapshot; nothing measured is that large
 

@@ -83,7 +83,7 @@ class Log:
         state = self.engine.snapshot()
         if isinstance(rules, str):
             rules = globals()["rules"](rules)
-        self.engine = Engine(rules or RuleSet(self.engine.rules))
+        self.engine = Engine(rules or RuleSet(self.engine.site.rules))
         self.engine.restore(state)
 
 

@@ -380,7 +380,7 @@ def test_a_reading_that_was_faster_than_the_news_of_the_clock() -> None:
 def test_sources_that_no_rule_looks_at_cost_nothing() -> None:
     log = Log(PLAIN)
     log.feed(*(reading(second, f"x-{second % 7}", temperature=99) for second in range(100)))
-    assert log.engine.devices == {}
+    assert log.engine.site.devices == {}
     assert log.engine.due() is None
 
 
@@ -394,7 +394,7 @@ def test_no_rules() -> None:
 def test_any_number_of_metrics_is_bounded() -> None:
     log = Log('[rule.x]\non = "*"\nwhen = "age() > 5m"')
     log.feed(*(reading(second, "a", **{f"m{second}": 1}) for second in range(500)))
-    device = log.engine.devices["a"]
+    device = log.engine.site.devices["a"]
     assert len(device.shapes) <= 64
     assert len(device.numbers) + len(device.newest) == 0  # nobody asked for any of them
 

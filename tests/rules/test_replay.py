@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.event import Event
-from rules import engine
+from rules import site
 from rules.engine import Engine
 from tests.rules.story import Log, at, begin, reading, rules, tick
 
@@ -163,7 +163,7 @@ def test_a_glance_sees_what_a_look_sees(steps: list[Step]) -> None:
     found = []
     for often in (0, 10**9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "often", often)
+            patch.setattr(site, "often", often)
             found.append(bodies(with_ticks(steps)[1]))
     assert found[0] == found[1]
 
