@@ -219,14 +219,9 @@ def moved(time: int, before: int, by: int) -> int:
 def usable(data: dict[str, Any]) -> dict[str, Any]:
     """A reading's values, with None for those that are marked bad."""
     values: dict[str, Any] = {metric: value for metric, value in data.items() if metric != "_quality"}
-    for metric, reason in data["_quality"].items():
-        if _bad(reason):
-            values[metric] = None
+    marks = data["_quality"]
+    if isinstance(marks, dict):
+        for metric, reason in marks.items():
+            if Quality.__members__.get(str(reason), Quality.no_data) >= Quality.no_data:
+                values[metric] = None
     return values
-
-
-def _bad(reason: str) -> bool:
-    try:
-        return Quality[reason] >= Quality.no_data
-    except KeyError:
-        return True

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.detectors import Detector, kinds, load
+from tests import replay_nab
 from tests.rules.story import Log, reading
 
 minute = 60_000_000
@@ -125,6 +126,17 @@ def test_envelope_holds_for_sixty_values() -> None:
     scores(detector, [(step * minute, 20.0 + step % 2) for step in range(300)])
     growing = [((300 + step) * minute, 30.0 * 1.15**step) for step in range(100)]
     assert alarms(scores(detector, growing), 0.0)[:2] == [0, 61]
+
+
+def test_envelope_on_a_real_machine() -> None:
+    """At the threshold that was chosen on other series: no alarm but about a failure."""
+    series, detector = replay_nab.readings(), load("envelope")()
+    found = scores(detector, [(int(time.timestamp()) * 1_000_000, value) for time, value in series])
+    about = [
+        [failure.begin <= series[at][0] <= failure.end for failure in replay_nab.failures()] for at in alarms(found)
+    ]
+    assert all(any(one) for one in about)
+    assert sum(map(any, zip(*about))) >= 2
 
 
 RULE = """

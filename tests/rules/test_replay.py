@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.event import Event
+from gateway.event import Event, event
 from rules import site
 from rules.engine import Engine
 from tests.rules.story import Log, at, begin, reading, rules, tick
@@ -166,6 +166,37 @@ def test_a_glance_sees_what_a_look_sees(steps: list[Step]) -> None:
             patch.setattr(site, "often", often)
             found.append(bodies(with_ticks(steps)[1]))
     assert found[0] == found[1]
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+metrics = st.sampled_from(["temperature", "humidity", "_quality", "", "x"])
+anything = st.builds(
+    event,
+    st.sampled_from(["reading", "tick", "device.offline", "gateway.started", "clock.stepped", "gap", "message"]),
+    st.sampled_from(["a1", "b", "", "é/*"]),
+    st.dictionaries(metrics | st.sampled_from(["before", "after"]), json, max_size=4),
+    time=st.integers(0, 2**53),
+    quality=st.sampled_from([0, 1, 64, 255]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(anything, max_size=20))
+def test_no_event_breaks_it(events: list[Event]) -> None:
+    running = Engine(RULES)
+    for number, one in enumerate(events, 1):
+        one.offset = number
+        running.handle([one])
+        running.due()
+    state = running.snapshot()
+    running = Engine(RULES)
+    running.restore(state)
+    assert running.snapshot() == state
+    assert len(state) < 200_000
 
 
 quiet = st.one_of(
