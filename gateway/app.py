@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ from gateway.hub import lasting
 from gateway.hub.access import Access
 from gateway.hub.doors import Door
 from gateway.hub.listener import Hub
-from gateway.hub.retained import Retained
+from gateway.hub.retained import SELECT, Retained
 from gateway.ingest import Bound, Ingest
 from gateway.links import open_link
 from gateway.operate import Operator
@@ -39,6 +40,7 @@ from gateway.store.log import Log, Pace
 from gateway.store.reader import process
 from gateway.store.retention import Limits
 from gateway.store.salvage import salvage
+from gateway.store.views import custom
 from gateway.store.views.keep import Keeper
 from gateway.supervise import supervise
 from rules.engine import Engine
@@ -83,6 +85,7 @@ async def open_gateway(
     """Open everything, give it, close it. Raises ConfigError, StoreLocked, StoreNewer before anything is accepted."""
     rng = Random(seed)
     rules = load_rules([Path(path) for path in settings.gateway.rules])
+    own_views = custom.load([Path(path) for path in settings.gateway.views])
     bound = [_bind(binding) for binding in settings.binding]
     async with AsyncExitStack() as opened:
         gateway = await _open_store(settings, clock or Clock(trust=settings.gateway.trust_clock))
@@ -95,13 +98,16 @@ async def open_gateway(
             tasks.keep("rules", lambda: process(gateway.log, consumer, Engine(rules)))
 
         tasks.keep("views", await _open_views(gateway))
+        for view in own_views:
+            tasks.keep(f"view {view.name}", partial(custom.follow, gateway.log, view))
         retained = Retained()
-        retained.load(await gateway.log.query("select topic, payload, qos, properties from retained"))
+        retained.load(await gateway.log.query(SELECT))
         await _open_ingest(gateway, bound, retained)
         access = settings.access
         users = Path(access.users) if access.users else None
+        doors = Access(users, access.anonymous, acl=Path(access.acl) if access.acl else None)
         history = LogHistory(gateway.log, gateway.consumers, Identity(settings.gateway.name, gateway.log.epoch))
-        gateway.hub = Hub(gateway.ingest, retained, Access(users, access.anonymous), None, history, gateway.clock)
+        gateway.hub = Hub(gateway.ingest, retained, doors, None, history, gateway.clock)
         gateway.ingest.owed = gateway.hub.broker.owed
         opened.push_async_callback(gateway.hub.close)
         await _open_sessions(gateway)

@@ -58,8 +58,11 @@ def settings(document: Document) -> Settings:
     bindings.once([((*place, "name"), one.name) for place, one in subscriptions], document, "rename one")
     if made.listener and made.access:
         _listeners(made.listener, made.access, document)
+    if made.access and made.access.acl:
+        _acl(made.access.acl, document)
     if made.gateway:
         _rules(document)
+        _views(document)
     if document.faults:
         raise ConfigError(
             sorted(document.faults, key=lambda fault: (fault.file != str(document.file), fault.file, fault.line))
@@ -182,6 +185,16 @@ def _users(written: str, document: Document) -> list[str] | None:
         return None
 
 
+def _acl(file: str, document: Document) -> None:
+    """Whether the rights are there and right. Their faults have their own file and lines."""
+    from gateway.hub.rights import load as load_rights
+
+    try:
+        load_rights(Path(file))
+    except ConfigError as error:
+        document.faults += error.faults
+
+
 def _rules(document: Document) -> None:
     """Whether the rules are there and right. Their faults have their own files and lines."""
     there: list[Path] = []
@@ -196,5 +209,23 @@ def _rules(document: Document) -> None:
 
     try:
         load_rules(there)
+    except ConfigError as error:
+        document.faults += error.faults
+
+
+def _views(document: Document) -> None:
+    """Whether the user's own views are there and right."""
+    there: list[Path] = []
+    for index, written in enumerate(document.data.get("gateway", {}).get("views", [])):
+        if _mode(path := document.file.parent / written):
+            there.append(path)
+        else:
+            document.fault(("gateway", "views", index), f"{shown(written)} can't be found", "name a .sql file or a folder")
+    if not there:
+        return
+    from gateway.store.views.custom import load as load_views
+
+    try:
+        load_views(there)
     except ConfigError as error:
         document.faults += error.faults

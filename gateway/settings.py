@@ -32,6 +32,9 @@ class Gateway(Struct, kw_only=True):
     rules: Annotated[list[FilePath], Meta(description="rule files or folders of them; relative to the file")] = field(
         default_factory=list
     )
+    views: Annotated[list[FilePath], Meta(description="your own views: .sql files or folders of them")] = field(
+        default_factory=list
+    )
     trust_clock: Annotated[
         bool, Meta(description="believe the clock though nobody confirms it: it has a battery, and there is no NTP")
     ] = False
@@ -94,6 +97,9 @@ class Access(Struct, kw_only=True):
         FilePath | None, Meta(description="file of names and hashed passwords, made by redcar user add")
     ] = None
     anonymous: Annotated[bool, Meta(description="let clients in without a password, on loopback only")] = True
+    acl: Annotated[
+        FilePath | None, Meta(description="file of rules: who may use which topics; without it users may use all")
+    ] = None
 
 
 class Settings(Struct, kw_only=True):

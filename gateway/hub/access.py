@@ -1,4 +1,4 @@
-"""Who may connect, and where clients may publish.
+"""Who may connect, and what clients may publish and have.
 
 The users file has one line per user, made by ``redcar user add``; nobody else needs to read it (mode 0600):
 
@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+import logging
 import os
 import re
 import secrets
@@ -23,9 +24,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.errors import ConfigError, Fault, RedcarError
+from gateway.hub import rights
 from gateway.hub.limits import Limits
 from gateway.hub.reasons import Reason
 from gateway.hub.topics import OWN, excess
+
+log = logging.getLogger("redcar.hub")
 
 _N, _R, _P = 16384, 8, 1  # 16 MB and, on a Pi 4, some 0.2 s for each try
 _REMEMBERED = 1000  # right passwords; then all are forgotten and hashed again
@@ -170,8 +174,18 @@ def is_loopback(address: str) -> bool:
 class Access:
     """The rights of clients, by the users file as it is now: a changed file counts from the next CONNECT on."""
 
-    def __init__(self, users: Path | None = None, anonymous: bool = True, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        users: Path | None = None,
+        anonymous: bool = True,
+        limits: Limits | None = None,
+        acl: Path | None = None,
+    ) -> None:
         self._path = users
+        self._acl = acl
+        self._acl_stamp: tuple[int, ...] | None = None
+        self._rights: rights.Rights | None = None
+        self._granted: dict[tuple[str | None, str], rights.Granted] = {}
         self._anonymous = anonymous
         self._limits = limits or Limits()
         self._users: dict[str, _Secret] = {}
@@ -181,6 +195,9 @@ class Access:
         self._trying: dict[bytes, asyncio.Future[bool]] = {}
         self._threads = ThreadPoolExecutor(2, "scrypt")
         self._load()
+        if acl:
+            self._acl_stamp = _stamp(acl)
+            self._rights = rights.load(acl)
 
     def check_address(self, address: str) -> None:
         """Raise ConfigError if the hub mustn't listen there."""
@@ -232,8 +249,36 @@ class Access:
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"wrong password for user {name!r}: {cure}")
         return name
 
-    def may_publish(self, user: str | None, topic: str) -> tuple[Reason, str] | None:
-        """None if that user may; else the reason and what to tell the operator."""
+    def refresh(self) -> bool:
+        """Look whether the files have changed; whether somebody's rights may have. What can't be read allows nothing."""
+        changed = False
+        before = set(self._users)
+        try:
+            self._load()
+            changed = bool(before - set(self._users))
+        except ConfigError:
+            pass  # who comes now hears of it
+        if self._acl and (stamp := _stamp(self._acl)) != self._acl_stamp:
+            self._acl_stamp, changed = stamp, True
+            self._granted.clear()
+            try:
+                self._rights = rights.load(self._acl)
+                log.info("%s is in force from now on", self._acl)
+            except ConfigError as error:
+                self._rights = rights.Rights([])
+                log.error("nobody may do anything until this is corrected: %s", error)
+        return changed
+
+    def is_user(self, user: str | None) -> bool:
+        """Whether there still is such a user; one that a certificate named needs no line in the users file."""
+        return user is None or not self._users or user in self._users
+
+    def scope(self, user: str | None, client: str) -> tuple[str | None, str]:
+        """Clients with the same scope have the same rights."""
+        return user, client if self._rights and self._rights.by_client else ""
+
+    def may_publish(self, user: str | None, topic: str, client: str = "") -> tuple[Reason, str] | None:
+        """None if that client may; else the reason and what to tell the operator."""
         if topic.startswith("$"):
             return Reason.NOT_AUTHORIZED, "topics that begin with $ belong to the server: use another topic"
         if topic.startswith(OWN):
@@ -241,7 +286,37 @@ class Access:
         much = excess(topic, self._limits)
         if much:
             return Reason.TOPIC_NAME_INVALID, f"{much}: use a simpler topic"
+        granted = self._of(user, client)
+        if granted and not granted.may_publish(topic):
+            return Reason.NOT_AUTHORIZED, f"{self._acl} doesn't let {_called(user)} publish there: add a rule"
         return None
+
+    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
+        """Whether a client may have everything that a filter matches."""
+        granted = self._of(user, client)
+        return granted is None or granted.may_subscribe(filter)
+
+    def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
+        """Whether a client may get a message on a topic."""
+        granted = self._of(user, client)
+        return granted is None or granted.may_receive(topic)
+
+    def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
+        """Whether who published what is retained still may."""
+        granted = self._of(user, client)
+        return granted is None or topic.startswith(OWN) or granted.may_publish(topic)
+
+    def _of(self, user: str | None, client: str) -> rights.Granted | None:
+        """None: no rules are in force."""
+        if self._rights is None:
+            return None
+        scope = self.scope(user, client)
+        granted = self._granted.get(scope)
+        if granted is None:
+            if len(self._granted) >= _REMEMBERED:
+                self._granted.clear()
+            granted = self._granted[scope] = self._rights.of(user, client)
+        return granted
 
     def close(self) -> None:
         """Let the threads go."""
@@ -267,12 +342,22 @@ class Access:
     def _load(self) -> None:
         if self._path is None:
             return
-        try:
-            state = self._path.stat()
-        except FileNotFoundError:
+        stamp = _stamp(self._path)
+        if stamp is None:
             self._stamp, self._users = None, {}
-            return
-        stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
-        if stamp != self._stamp:
+        elif stamp != self._stamp:
             self._users = _read(self._path)
             self._stamp = stamp
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Changes with the file; None where there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _called(user: str | None) -> str:
+    return f"user {user!r}" if user else "clients without a name"

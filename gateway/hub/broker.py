@@ -8,6 +8,7 @@ member whose session lasts gets what is stored from the log only, so nothing com
 """
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from gateway.hub import lasting, shared
 from gateway.hub.feed import Feed
@@ -25,6 +26,29 @@ from gateway.hub.topics import OWN, Tree, excess
 _ROUTES = 10_000  # topics whose way is remembered
 
 
+class Rights(Protocol):
+    """What the broker asks before anybody gets anything; see ``access.py``."""
+
+    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
+        """Whether a client may have everything that a filter matches."""
+
+    def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
+        """Whether a client may get a message on a topic."""
+
+    def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
+        """Whether who published what is retained still may."""
+
+
+class Everything:
+    """Everybody may have everything."""
+
+    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
+        """Yes."""
+        return True
+
+    may_receive = may_have_published = may_subscribe
+
+
 class Broker:
     """Members by client id, subscriptions in a tree, retained messages beside it.
 
@@ -32,7 +56,9 @@ class Broker:
     hired    called with a member that has a feed and a connection: somebody must fetch for it
     """
 
-    def __init__(self, retained: Retained, limits: Limits, history: History | None = None) -> None:
+    def __init__(
+        self, retained: Retained, limits: Limits, history: History | None = None, rights: Rights | None = None
+    ) -> None:
         self.retained = retained
         self.members: dict[str, Member] = {}
         self.subscriptions = 0
@@ -41,6 +67,7 @@ class Broker:
         self.curious = 0  # subscriptions that may match what Redcar itself publishes
         self.hired: Callable[[Member], None] = lambda member: None
         self._history = history
+        self._rights: Rights = rights or Everything()
         self._limits = limits
         self._tree: Tree[dict[tuple[Member, str], Subscription]] = Tree()
         self._routes: dict[str, list[Route]] = {}
@@ -117,7 +144,7 @@ class Broker:
             session.answer(request, reasons)
             identifiers = [identifier] if identifier else []
             for filter, qos in wanted:
-                if not session.out.deliver_retained(self.retained.match(filter), qos, identifiers):
+                if not session.out.deliver_retained(self._allowed(member, filter), qos, identifiers):
                     self._too_slow(session)
                     break
             session.flush()
@@ -230,6 +257,8 @@ class Broker:
         for one in told:
             begun = feed.begun(one.offset)
             route = member.route(one.message.topic).of(one.message, one.offset)
+            if not self._rights.may_receive(member.user, one.message.topic, member.client_id):
+                continue
             if route is None and not begun:
                 continue
             qos = min(one.message.qos, route.qos) if route else 0
@@ -241,6 +270,31 @@ class Broker:
             self.sent += 1
         session.flush()
         return True
+
+    def recheck(self) -> list[tuple[Member, str]]:
+        """Rights have changed: give up subscriptions that aren't covered any more, and tell which."""
+        gone = []
+        for member in list(self.members.values()):
+            for one in list(member.held.values()):
+                if not self._rights.may_subscribe(member.user, one.pattern, member.client_id):
+                    del member.held[one.filter]
+                    self._forget(member, one)
+                    gone.append((member, one.filter))
+                    if member.stored and self._history:
+                        self._history.keep([lasting.unsubscribed(member, one.filter)])
+            member.routes.clear()
+        self._routes.clear()
+        return gone
+
+    def _allowed(self, member: Member, filter: str) -> Iterable[Publish]:
+        """What is retained and matches, if this member may have it and who published it still may."""
+        rights = self._rights
+        return (
+            one
+            for one in self.retained.match(filter)
+            if rights.may_receive(member.user, one.topic, member.client_id)
+            and rights.may_have_published(one.user, one.topic, one.client)
+        )
 
     def _tell(self, feed: Feed, route: Route, one: Told) -> bool:
         """Whether it was sent."""
@@ -267,6 +321,8 @@ class Broker:
         group, pattern = shared.split(one.filter)
         if excess(pattern, self._limits):
             return Reason.TOPIC_FILTER_INVALID, False
+        if not self._rights.may_subscribe(member.user, pattern, member.client_id):
+            return Reason.NOT_AUTHORIZED, False
         old = member.held.get(one.filter)
         if old is None and len(member.held) >= self._limits.subscriptions:
             return Reason.QUOTA_EXCEEDED, False
@@ -335,6 +391,8 @@ class Broker:
         groups: dict[str, list[Route]] = {}
         for subscribers in self._tree.filters(topic):
             for (member, group), subscription in subscribers.items():
+                if not self._rights.may_receive(member.user, topic, member.client_id):
+                    continue
                 if group:
                     groups.setdefault(subscription.filter, []).append(merge(member, [subscription]))
                 else:

@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
                 asked.user, asked.password, self.address, anonymous=self.door.anonymous, certified=self._certified()
             )
             client_id = self._client_id(asked, user)
-            self._check_will(asked, user)
+            self._check_will(asked, user, client_id)
         except Refused as refusal:
             hub.refusals.note(self.address, f"refused client {asked.client_id[:100]!r}: {refusal}")
             self.session.refuse(refusal.reason, refusal.reason.name.lower().replace("_", " "))
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         if session.over:
             return  # another client with this id was faster
         hub.connects += 1
-        known, may_publish = hub.rights(user)
+        known, may_publish = hub.rights(user, client_id)
         events = session.accept(
             user,
             client_id,
@@ -239,9 +239,10 @@ class Connection(asyncio.Protocol):
             raise Refused(Reason.CLIENT_ID_NOT_VALID, text)
         return id
 
-    def _check_will(self, asked: Connect, user: str | None) -> None:
+    def _check_will(self, asked: Connect, user: str | None, client_id: str) -> None:
         """Raises Refused if the client may not publish where its will is to go."""
-        refused = self._hub.access.may_publish(user, asked.will.topic) if asked.will else None
+        may_publish = self._hub.access.may_publish
+        refused = may_publish(user, asked.will.topic, client_id) if asked.will else None
         if refused and asked.will:
             text = f"its will may not go to {asked.will.topic[:100]!r}: {refused[1]}"
             raise Refused(refused[0], text)

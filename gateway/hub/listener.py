@@ -77,7 +77,7 @@ class Hub:
         self.retained = retained
         self.access = access
         self.limits = limits or Limits()
-        self.broker = Broker(retained, self.limits, history)
+        self.broker = Broker(retained, self.limits, history, access)
         self.tail = Tail(self.broker, history) if history else None
         self.connections: set[Connection] = set()
         self.paused = False
@@ -92,7 +92,7 @@ class Hub:
         self._doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: set[Connection] = set()
-        self._known: dict[str | None, dict[bytes, str]] = {}
+        self._known: dict[tuple[str | None, str], dict[bytes, str]] = {}
         self._empty = asyncio.Event()
         self._timer = self._loop.call_later(_SWEEP, self._sweep)
         inlet.on_room = self._on_room
@@ -197,9 +197,10 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def rights(self, user: str | None) -> tuple[dict[bytes, str], MayPublish]:
-        """Topics that user is known to use rightly, and how to ask about others."""
-        return self._known.setdefault(user, {}), partial(self.access.may_publish, user)
+    def rights(self, user: str | None, client: str) -> tuple[dict[bytes, str], MayPublish]:
+        """Topics that such clients are known to use rightly, and how to ask about others."""
+        known = self._known.setdefault(self.access.scope(user, client), {})
+        return known, partial(self.access.may_publish, user, client=client)
 
     def take(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
         """Hand messages to the inlet; stop reading sockets if that was the last that fits."""
@@ -225,9 +226,20 @@ class Hub:
         if not future.cancelled() and future.exception():
             self.lost += 1
 
+    def recheck(self) -> None:
+        """Rights have changed: what was allowed and isn't any more ends now."""
+        for known in self._known.values():
+            known.clear()
+        for connection in list(self.connections):
+            session = connection.session
+            if session.accepted and not connection.door.client_ca and not self.access.is_user(session.user):
+                connection.end(Reason.ADMINISTRATIVE_ACTION, f"there is no user {session.user!r} any more")
+        for member, filter in self.broker.recheck():
+            self.refusals.note("acl", f"client {member.client_id!r} doesn't get {filter!r} any more")
+
     def _say_will(self, member: Member, will: Publish) -> None:
         """The client's last will, if it still may."""
-        refused = self.access.may_publish(member.user, will.topic)
+        refused = self.access.may_publish(member.user, will.topic, member.client_id)
         if refused:
             self.declined += 1
             self.refusals.note("will", f"client {member.client_id!r} may not publish on {will.topic!r}: {refused[1]}")
@@ -273,4 +285,6 @@ class Hub:
         self.sessions.sweep(now)
         for door in self._doors:
             door.refresh()
+        if self.access.refresh():
+            self.recheck()
         self.refusals.sweep()

@@ -20,10 +20,9 @@ from gateway.hub.limits import Limits
 from gateway.hub.properties import Properties, Property
 from gateway.hub.topics import OWN, Tree
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS retained(topic TEXT PRIMARY KEY, payload BLOB, qos INTEGER, properties BLOB) WITHOUT ROWID"
-SELECT = "SELECT topic, payload, qos, properties FROM retained"
-_PUT = "INSERT OR REPLACE INTO retained(topic, payload, qos, properties) VALUES(?, ?, ?, ?)"
-_DROP = "DELETE FROM retained WHERE topic = ?"
+SELECT = "select topic, payload, qos, properties, user, client from retained"
+_PUT = "insert or replace into retained (topic, payload, qos, properties, user, client) values (?, ?, ?, ?, ?, ?)"
+_DROP = "delete from retained where topic = ?"
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[int, Any]).decode
@@ -53,12 +52,12 @@ class Retained:
     def __len__(self) -> int:
         return self._topics
 
-    def load(self, rows: Iterable[tuple[str, bytes, int, bytes | None]]) -> None:
+    def load(self, rows: Iterable[tuple[str, bytes, int, bytes | None, str | None, str]]) -> None:
         """Fill from the table at start: the result of SELECT."""
-        for topic, payload, qos, packed in rows:
+        for topic, payload, qos, packed, user, client in rows:
             properties = _unpack(packed) if packed else None
             due = properties.pop(Property.message_expiry, None) if properties else None
-            self._put(Kept(Publish(topic, payload, qos, True, properties or None), due))
+            self._put(Kept(Publish(topic, payload, qos, True, properties or None, client, user), due))
 
     def changes(self, messages: Iterable[Publish]) -> list[Statement]:
         """The statements that keep what these messages change, for the transaction that holds the messages."""
@@ -119,6 +118,8 @@ class Retained:
             old.payload == message.payload
             and old.qos == message.qos
             and old.properties == message.properties
+            and old.user == message.user
+            and old.client == message.client
             and kept.due is None
         )
 
@@ -128,7 +129,7 @@ class Retained:
         if due is not None:
             properties[Property.message_expiry] = due
         packed = _pack({int(id): value for id, value in properties.items()}) if properties else None
-        return _PUT, (message.topic, message.payload, message.qos, packed)
+        return _PUT, (message.topic, message.payload, message.qos, packed, message.user, message.client)
 
     def _due(self, message: Publish) -> float | None:
         seconds = message.properties.get(Property.message_expiry) if message.properties else None

@@ -57,7 +57,9 @@ create table retained (
     topic      text primary key,
     payload    blob not null,
     qos        integer not null,
-    properties blob
+    properties blob,
+    user       text,               -- who published it
+    client     text not null
 ) without rowid;
 
 -- MQTT sessions that outlast their connection. What each is owed: consumer mqtt/<client>.

@@ -1,14 +1,15 @@
 """Retained messages: what is shown, what is stored, what the bounds do. The statements run in a real SQLite."""
 
 import sqlite3
+from importlib.resources import files
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.properties import Property
-from gateway.hub.retained import SCHEMA, SELECT, Retained, Statement
+from gateway.hub.retained import SELECT, Retained
 
 SMALL = Limits(retained=3, retained_bytes=1000)
 
@@ -22,7 +23,7 @@ class Table:
 
     def __init__(self) -> None:
         self.base = sqlite3.connect(":memory:")
-        self.base.execute(SCHEMA)
+        self.base.executescript(files("gateway.store").joinpath("schema.sql").read_text())
 
     def commit(self, statements: list[Statement]) -> None:
         with self.base:

@@ -1,0 +1,140 @@
+"""Who may do what with which topics: the ACL file, reloaded when it changes.
+
+    [[rule]]
+    users = ["kitchen", "sensor-*"]          # globs; left out: every user. "" is a client without a name
+    publish = ["plant/%u/#"]                 # %u is the user's name, %c the client id
+    subscribe = ["plant/#", "redcar/#"]
+    receive = ["plant/#"]                    # left out: whatever is subscribed to
+
+What no rule allows isn't allowed, except a user's own tree, ``<user>/#``. A filter is granted as a whole: what a rule
+allows must cover all topics that the filter can match. ``$`` topics and publishing below ``redcar/`` are no matter of rules.
+"""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from gateway.errors import ConfigError
+from gateway.hub.reasons import ProtocolError
+from gateway.hub.topics import check_filter, matches
+from gateway.places import Place, read
+from gateway.typed import table, unknown
+
+OWN_TREE = "%u/#"
+
+
+class Rule(Struct, kw_only=True):
+    """One [[rule]]."""
+
+    users: Annotated[list[str], Meta(description='globs of user names; "" is a client without a name')] = field(
+        default_factory=lambda: ["*"]
+    )
+    publish: Annotated[list[str], Meta(description="filters of topics they may publish on")] = field(
+        default_factory=list
+    )
+    subscribe: Annotated[list[str], Meta(description="filters that cover what they may subscribe to")] = field(
+        default_factory=list
+    )
+    receive: Annotated[
+        list[str] | None, Meta(description="filters of topics they may receive; whatever is subscribed to, if left out")
+    ] = None
+
+
+class Granted(Struct, frozen=True):
+    """What one client may do, its names filled in. ``receive`` None: whatever it may subscribe to."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    receive: tuple[str, ...] | None
+
+    def may_publish(self, topic: str) -> bool:
+        """Whether it may publish there."""
+        return any(matches(one, topic) for one in self.publish)
+
+    def may_subscribe(self, filter: str) -> bool:
+        """Whether all that the filter matches is granted."""
+        return any(covers(one, filter) for one in self.subscribe)
+
+    def may_receive(self, topic: str) -> bool:
+        """Whether it may get a message on that topic, whatever it has subscribed to."""
+        return any(matches(one, topic) for one in (self.subscribe if self.receive is None else self.receive))
+
+
+class Rights:
+    """The rules of a file."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self._rules = rules
+        every = [one for rule in rules for one in (*rule.publish, *rule.subscribe, *(rule.receive or ()))]
+        self.by_client = any("%c" in one for one in every)
+        """Clients of one user may have different rights."""
+
+    def of(self, user: str | None, client: str) -> Granted:
+        """What a client may do."""
+        own = [rule for rule in self._rules if any(fnmatchcase(user or "", one) for one in rule.users)]
+        tree = [OWN_TREE] if user else []
+
+        def filled(filters: list[str]) -> tuple[str, ...]:
+            # names hold neither / + nor #: they can't widen a filter
+            return tuple(
+                one.replace("%u", user or "").replace("%c", client)
+                for one in filters
+                if (user or "%u" not in one) and (client or "%c" not in one)
+            )
+
+        narrow = any(rule.receive is not None for rule in own)
+        receive = [one for rule in own for one in (rule.subscribe if rule.receive is None else rule.receive)]
+        return Granted(
+            filled([*tree, *(one for rule in own for one in rule.publish)]),
+            filled([*tree, *(one for rule in own for one in rule.subscribe)]),
+            filled([*tree, *receive]) if narrow else None,
+        )
+
+
+def load(file: Path) -> Rights:
+    """Read an ACL file. Raises ConfigError with all its faults; an empty one is a fault."""
+    document = read(file)
+    unknown(document.data, ["rule"], document, ())
+    given = document.data.get("rule")
+    rules: list[Rule] = []
+    if not isinstance(given, list) or not given:
+        document.fault(
+            ("rule",), "there is no rule: nobody could do anything", "write [[rule]] and its settings below it"
+        )
+        given = []
+    for index, one in enumerate(given):
+        rule = table(Rule, one, document, ("rule", index))
+        if rule:
+            rules.append(rule)
+            for name in ("publish", "subscribe", "receive"):
+                for number, filter in enumerate(getattr(rule, name) or ()):
+                    place: Place = ("rule", index, name, number)
+                    try:
+                        check_filter(filter)
+                    except ProtocolError as error:
+                        document.fault(place, str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
+    if document.faults:
+        raise ConfigError(document.faults)
+    return Rights(rules)
+
+
+def covers(grant: str, asked: str) -> bool:
+    """Whether every topic that ``asked`` matches is matched by ``grant``, too."""
+    granted, wanted = grant.split("/"), asked.split("/")
+    if asked[:1] == "$" and granted[0] in ("+", "#"):
+        return False
+    if granted == ["+", "#"] and wanted[0] in ("#", "+"):
+        return True  # every topic has at least one level
+    for index, want in enumerate(wanted):
+        if index == len(granted):
+            return False
+        level = granted[index]
+        if level == "#":
+            return True
+        if want == "#":
+            return False
+        if level != want and level != "+":
+            return False
+    return len(granted) == len(wanted) or granted[len(wanted) :] == ["#"]

@@ -1,0 +1,180 @@
+"""The ACL: what rules grant, in whole filters; reloaded while clients are connected."""
+
+import asyncio
+import os
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import ConfigError
+from gateway.hub.access import Access, add_user, remove_user
+from gateway.hub.inlet import Publish
+from gateway.hub.listener import Hub
+from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Suback, Subscribe, Will
+from gateway.hub.properties import Kind
+from gateway.hub.reasons import Reason
+from gateway.hub.retained import Retained
+from gateway.hub.rights import covers, load
+from gateway.hub.topics import Tree, matches
+from tests.hub.peers import Desk, Peer, _open, farewell, knock, say, until
+
+LEVELS = ["a", "b", "", "$x"]
+TOPICS = ["/".join(levels) for size in (1, 2, 3, 4) for levels in product(LEVELS, repeat=size)]
+TOPICS.remove("")
+
+filters = st.builds(
+    lambda levels, tail: "/".join([*levels, *tail]),
+    st.lists(st.sampled_from(["a", "b", "", "+", "$x"]), max_size=3),
+    st.sampled_from([[], ["#"], ["a"], ["+"]]),
+).filter(bool)
+
+
+@given(filters, filters)
+def test_a_filter_is_covered_exactly_if_every_topic_is(grant: str, asked: str) -> None:
+    """Brute force over all topics of up to four levels from an alphabet the filters don't exhaust."""
+    fresh = ["/".join(("z" if part == "$x" and n else part) for n, part in enumerate(one.split("/"))) for one in TOPICS]
+    want = all(matches(grant, one) for one in {*TOPICS, *fresh, "z", "z/z", "a/z", "z/a/z/z"} if matches(asked, one))
+    assert covers(grant, asked) == want
+
+
+@given(filters, st.sampled_from(TOPICS))
+def test_one_match_is_the_trees(filter: str, topic: str) -> None:
+    tree: Tree[str] = Tree()
+    tree.put(filter, "x")
+    assert matches(filter, topic) == bool(list(tree.filters(topic)))
+
+
+@pytest.mark.parametrize(
+    ("grant", "asked"), [("a/+", "a/#"), ("+", "#"), ("a/#", "#"), ("a/b", "a/+"), ("#", "$SYS/#"), ("+/a", "$SYS/a")]
+)
+def test_what_is_wider_than_its_grant(grant: str, asked: str) -> None:
+    assert not covers(grant, asked)
+
+
+RULES = """
+[[rule]]
+users = ["panel"]
+subscribe = ["#"]
+receive = ["plant/#", "redcar/#"]
+
+[[rule]]
+users = ["sensor-*"]
+publish = ["plant/%u/#", "by-id/%c"]
+"""
+
+
+def test_what_rules_grant(tmp_path: Path) -> None:
+    file = tmp_path / "acl.toml"
+    file.write_text(RULES)
+    rights = load(file)
+    sensor = rights.of("sensor-1", "c1")
+    assert sensor.may_publish("plant/sensor-1/temperature")
+    assert not sensor.may_publish("plant/sensor-2/temperature")
+    assert sensor.may_publish("by-id/c1")
+    assert not sensor.may_publish("by-id/c2")
+    assert sensor.may_publish("sensor-1/anything"), "its own tree"
+    assert not sensor.may_subscribe("plant/#")
+    assert sensor.may_subscribe("sensor-1/#")
+    panel = rights.of("panel", "p")
+    assert panel.may_subscribe("#")
+    assert not panel.may_subscribe("$SYS/#")
+    assert panel.may_receive("plant/x")
+    assert panel.may_receive("panel/x")
+    assert not panel.may_receive("secret/x")
+    assert not panel.may_publish("plant/x")
+    nobody = rights.of(None, "c1")
+    assert not nobody.may_publish("plant/x")
+    assert not nobody.may_publish("/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "there is no rule: nobody could do anything"),
+        ("[[rule]]\npublish = ['a/#/b']", "rule[1].publish[1]"),
+        ("[[rule]]\npublsh = ['a']", "publsh"),
+        ("[[rule]\n", "acl.toml:1"),
+    ],
+)
+def test_faulty_rules_stop_the_start(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "acl.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="acl") as found:
+        Access(acl=file)
+    assert said in str(found.value)
+
+
+def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read"):
+        Access(acl=tmp_path / "none")
+
+
+async def come(port: int, user: str, **more: object) -> Peer:
+    peer = await knock(port)
+    peer.send(Connect(f"c-{user}", V5, user=user, password=b"pw", **more))  # type: ignore[arg-type]
+    answer = await peer.got()
+    assert isinstance(answer, Connack)
+    assert answer.reason == 0
+    return peer
+
+
+async def ask(peer: Peer, *filters: str) -> list[int]:
+    peer.send(Subscribe(1, [Filter(one, 1) for one in filters]))
+    answer = await peer.got()
+    assert isinstance(answer, Suback)
+    return answer.reasons
+
+
+def test_rights_at_every_step_and_reloaded(tmp_path: Path) -> None:
+    async def story() -> None:
+        users, acl = tmp_path / "users", tmp_path / "acl.toml"
+        for name in ("panel", "sensor-1", "sensor-2"):
+            add_user(users, name, "pw")
+        acl.write_text(RULES)
+        desk = Desk()
+        hub = Hub(desk, Retained(), Access(users, acl=acl))
+        port = await hub.listen("127.0.0.1", 0)
+        panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
+        try:
+            assert await ask(panel, "#", "$SYS/#") == [1, Reason.NOT_AUTHORIZED]
+            assert await ask(sensor, "#", "plant/#", "sensor-1/#") == [0x87, 0x87, 1]
+            sensor.send(say("plant/sensor-2/t"), say("secret", id=2), say("plant/sensor-1/t", id=3, retain=True))
+            got = [await sensor.got() for _ in range(3)]
+            assert [one.reason for one in got if isinstance(one, Ack)] == [0x87, 0x87, 0]
+            told = await panel.got()
+            assert isinstance(told, Delivery)
+            assert told.message.topic == "plant/sensor-1/t"
+            sensor.send(say("sensor-1/own", id=4))
+            assert {type(await sensor.got()), type(await sensor.got())} == {Ack, Delivery}
+            assert await panel.silent(), "subscribed to #, but may not receive this"
+
+            peer = await knock(port)
+            peer.send(Connect("w", V5, user="sensor-2", password=b"pw", will=Will("plant/sensor-1/x", b"")))
+            refused = await peer.got()
+            assert isinstance(refused, Connack)
+            assert refused.reason == Reason.NOT_AUTHORIZED
+
+            acl.write_text(RULES.replace("sensor-*", "sensor-2").replace('["#"]', '["plant/#"]'))
+            os.utime(acl, (1, 1))
+            await until(lambda: hub.broker.members["c-panel"].held == {})
+            assert await ask(panel, "plant/#") == [1]
+            assert await panel.silent(), "who published what is retained may not publish it any more"
+            sensor.send(say("plant/sensor-1/t", id=5))
+            assert await sensor.got() == Ack(Kind.PUBACK, 5, Reason.NOT_AUTHORIZED)
+
+            acl.write_text("[[rule")
+            os.utime(acl, (2, 2))
+            await until(lambda: not hub.broker.members["c-panel"].held)
+            remove_user(users, "sensor-1")
+            assert await farewell(sensor) == Reason.ADMINISTRATIVE_ACTION
+            assert await ask(panel, "plant/#") == [Reason.NOT_AUTHORIZED]
+        finally:
+            await hub.close()
+            while _open:
+                await _open.pop().close()
+        assert Publish("plant/sensor-1/t", b"x", 1, True, None, "c-sensor-1", "sensor-1", packet_id=3) in desk.messages
+
+    asyncio.run(story())
