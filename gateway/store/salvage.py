@@ -4,9 +4,10 @@ The new log's own offsets begin beyond the old ones, so blocks move as they are,
 owed becomes backlog; what can't be read is a ``gap`` with its ranges. The damaged files are kept until somebody removes them.
 """
 
+import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from msgspec import Struct, field
 
 from gateway.event import event
 from gateway.store import block, files, rows
+from gateway.store.carve import carve
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
 from gateway.store.rows import Statement
@@ -31,6 +33,8 @@ class Salvaged(Struct):
     events: int = 0
     lost: list[list[int]] = field(default_factory=list)
     """[first offset, last offset, how many at most]."""
+    beyond: int | None = None
+    """Where what could be found ends, if nobody knows how much came after it."""
 
 
 async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awaitable[object]]) -> None:
@@ -41,25 +45,89 @@ async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awai
     done = await log_.query("select 1 from meta where key = 'salvaged' and value = ?", aside.name)
     if not done:
         with closing(files.open_damaged(aside)) as db:
-            at = 0
-            while batch := _next(db, at, made.lost):
+            at, end = 0, _end(db)
+            while end is not None and (batch := _next(db, at, end, made.lost)):
                 at = batch[-1].hi + 1
                 good = [row for row in batch if _is_whole(row, made.lost)]
                 made.events += sum(row.count for row in good)
                 await _store(log_, [], [_ignoring(row) for row in good])
                 await pause(2 * log_.disk.took)
+            if made.lost or end is None:
+                await _from_the_bytes(log_, aside, made, everything=end is None)
             await _finish(log_, consumers, aside, made, _owed(db))
-    for end in ("-wal", "-shm", ""):
-        if (old := aside.with_name(aside.name + end)).exists():
-            old.rename(aside.with_name(f"{aside.name}.salvaged{end}"))
+    for part in ("-wal", "-shm", ""):
+        if (old := aside.with_name(aside.name + part)).exists():
+            old.rename(aside.with_name(f"{aside.name}.salvaged{part}"))
     log_.aside = None
     log.warning("%s: %s events salvaged, at most %s lost", aside, made.events, sum(count for _, _, count in made.lost))
 
 
-def _next(db: sqlite3.Connection, at: int, lost: list[list[int]]) -> list[block.Row]:
+async def _from_the_bytes(log_: Log, aside: Path, made: Salvaged, *, everything: bool) -> None:
+    """Where the tree of the file leads nowhere: what its pages hold all the same. Read twice, so that memory stays small."""
+    lost = [[0, log_.first - 1, 0]] if everything else made.lost
+    taken = await asyncio.to_thread(_survey, aside, lost)
+    wanted = {piece.lo: piece.crc for piece in taken}
+    pieces = carve(aside)
+    while batch := await asyncio.to_thread(_picked, pieces, wanted):
+        await _store(log_, [], [_ignoring(row) for row in batch])
+    made.events += sum(piece.count for piece in taken)
+    if everything:
+        made.beyond = taken[-1].hi if taken else 0
+        made.lost = [[1, made.beyond, made.beyond]] if taken else []
+    made.lost = [rest for lo, hi, _ in made.lost for rest in _without(lo, hi, taken)]
+
+
+class Piece(Struct):
+    """A block found in the bytes, without its data."""
+
+    lo: int
+    hi: int
+    count: int
+    crc: int
+
+
+def _survey(aside: Path, lost: list[list[int]]) -> list[Piece]:
+    """Which of the blocks in the bytes to take: none of yesterday's beside the one they were merged into."""
+    found: dict[int, Piece] = {}
+    for row in carve(aside):
+        better = row.lo not in found or row.count > found[row.lo].count
+        if better and any(lo <= row.lo and row.hi <= hi for lo, hi, _ in lost):
+            found[row.lo] = Piece(row.lo, row.hi, row.count, row.crc)
+    taken: list[Piece] = []
+    for _, piece in sorted(found.items()):
+        if not taken or piece.lo > taken[-1].hi:
+            taken.append(piece)
+        elif piece.count > taken[-1].count and (len(taken) < 2 or piece.lo > taken[-2].hi):
+            taken[-1] = piece
+    return taken
+
+
+def _picked(pieces: Iterator[block.Row], wanted: dict[int, int]) -> list[block.Row]:
+    """The next blocks that are wanted, each once."""
+    batch: list[block.Row] = []
+    for row in pieces:
+        if wanted.get(row.lo) == row.crc:
+            del wanted[row.lo]
+            batch.append(row)
+            if len(batch) == at_once:
+                break
+    return batch
+
+
+def _without(lo: int, hi: int, taken: list[Piece]) -> Iterator[list[int]]:
+    """What is left of a range."""
+    for row in taken:
+        if lo <= row.lo and row.hi <= hi:
+            if lo < row.lo:
+                yield [lo, row.lo - 1, row.lo - lo]
+            lo = row.hi + 1
+    if lo <= hi:
+        yield [lo, hi, hi - lo + 1]
+
+
+def _next(db: sqlite3.Connection, at: int, end: int, lost: list[list[int]]) -> list[block.Row]:
     """The next blocks that can be read; notes what lies between them and can't."""
     found: list[block.Row] = []
-    end = _end(db)
     for row in rows.stored(db, at, end, lambda *hole: lost.append(list(hole))):
         if row.lo >= at:
             found.append(row)
@@ -68,11 +136,12 @@ def _next(db: sqlite3.Connection, at: int, lost: list[list[int]]) -> list[block.
     return found
 
 
-def _end(db: sqlite3.Connection) -> int:
+def _end(db: sqlite3.Connection) -> int | None:
+    """The last offset that the file leads to; None: it leads nowhere."""
     try:
         return rows.mark_of(db)
     except sqlite3.DatabaseError:
-        return 2**40
+        return None
 
 
 def _is_whole(row: block.Row, lost: list[list[int]]) -> bool:
@@ -116,7 +185,9 @@ async def _finish(
     made.lost.sort()
     data: dict[str, Any] = {"from": aside.name, "events": made.events, "lost": sum(count for _, _, count in made.lost)}
     happened = [event("log.salvaged", "gateway", data, time=now)]
-    if made.lost:
+    if made.lost or made.beyond is not None:
         gap = {"reason": "damaged", "count": data["lost"], "ranges": made.lost}
+        if made.beyond is not None:
+            gap["beyond"] = made.beyond
         happened.append(event("gap", "gateway", gap, time=now))
     await _store(log_, happened, statements)
