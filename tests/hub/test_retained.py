@@ -3,7 +3,7 @@
 import sqlite3
 from importlib.resources import files
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.hub.inlet import Publish, Statement
@@ -171,6 +171,7 @@ some = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(some, max_size=4), st.booleans()), max_size=12))
 def test_memory_and_table_agree_after_every_commit(batches: list[tuple[list[Publish], bool]]) -> None:
     table, retained = Table(), Retained(SMALL)

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
@@ -32,6 +32,7 @@ filters = st.builds(
 ).filter(bool)
 
 
+@settings(deadline=None)
 @given(filters, filters)
 def test_a_filter_is_covered_exactly_if_every_topic_is(grant: str, asked: str) -> None:
     """Brute force over all topics of up to four levels from an alphabet the filters don't exhaust."""
@@ -40,6 +41,7 @@ def test_a_filter_is_covered_exactly_if_every_topic_is(grant: str, asked: str) -
     assert covers(grant, asked) == want
 
 
+@settings(deadline=None)
 @given(filters, st.sampled_from(TOPICS))
 def test_one_match_is_the_trees(filter: str, topic: str) -> None:
     tree: Tree[str] = Tree()

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.hub import encode
@@ -119,6 +119,7 @@ def test_ping_pong_and_close() -> None:
     assert web.farewell() == b""
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 50), st.randoms(use_true_random=False))
 def test_frames_however_they_come(parts: list[bytes], step: int, rng: random.Random) -> None:
     """[MQTT-6.0.0-2]: packets needn't be whole in a frame, nor frames in a read."""
@@ -133,6 +134,7 @@ def test_frames_however_they_come(parts: list[bytes], step: int, rng: random.Ran
     assert out == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_junk_never_raises(junk: bytes) -> None:
     web, out = opened()
