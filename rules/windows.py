@@ -39,6 +39,7 @@ class Panes:
             self.more(time, value)
             return
         old = bisect_right(self.index, pane - panes)
+        self.roll(old)
         if old:
             del self.index[:old]
             for column in self.columns:
@@ -54,6 +55,9 @@ class Panes:
     def more(self, time: int, value: float) -> None:
         """Another value in the newest pane."""
         raise NotImplementedError
+
+    def roll(self, old: int) -> None:
+        """The newest pane is complete, and so many of the oldest are about to go."""
 
     def start(self, now: int) -> int:
         """First pane of the window that ends now; -1 if it isn't half full."""
@@ -118,6 +122,12 @@ class Range(Panes):
 
     columns_kept = 2
 
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self._closed: tuple[float, float] | None = (
+            None  # lowest and highest of all panes but the newest, if it is known
+        )
+
     def first(self, time: int, value: float) -> tuple[float, ...]:
         return value, value
 
@@ -128,17 +138,40 @@ class Range(Panes):
         elif value > highs[-1]:
             highs[-1] = value
 
+    def roll(self, old: int) -> None:
+        if self._closed is None:
+            return
+        (low, high), (lows, highs) = self._closed, self.columns
+        if old and (min(lows[:old]) <= low or max(highs[:old]) >= high):
+            self._closed = None
+        else:
+            self._closed = min(low, lows[-1]), max(high, highs[-1])
+
+    def both(self, now: int) -> tuple[float, float] | None:
+        """Lowest and highest of the window."""
+        start, (lows, highs) = self.start(now), self.columns
+        if start:
+            return None if start < 0 else (min(lows[start:]), max(highs[start:]))
+        if self._closed is None:
+            self._closed = min(lows[:-1], default=lows[-1]), max(highs[:-1], default=highs[-1])
+        low, high = self._closed
+        return min(low, lows[-1]), max(high, highs[-1])
+
     def min(self, now: int, learn: int) -> float | None:
-        start = self.start(now)
-        return None if start < 0 else min(self.since(start, 0))
+        found = self.both(now)
+        return None if found is None else found[0]
 
     def max(self, now: int, learn: int) -> float | None:
-        start = self.start(now)
-        return None if start < 0 else max(self.since(start, 1))
+        found = self.both(now)
+        return None if found is None else found[1]
 
     def spread(self, now: int, learn: int) -> float | None:
-        start = self.start(now)
-        return None if start < 0 else max(self.since(start, 1)) - min(self.since(start, 0))
+        found = self.both(now)
+        return None if found is None else found[1] - found[0]
+
+    def restore(self, state: Sequence[float]) -> None:
+        super().restore(state)
+        self._closed = None
 
 
 class Change(Panes):
@@ -167,8 +200,10 @@ class Slope(Panes):
         self._closed: tuple[int, int, float, float, float, float] | None = None
 
     def first(self, time: int, value: float) -> tuple[float, ...]:
-        self._closed = None
         return 1, time % self.width, value
+
+    def roll(self, old: int) -> None:
+        self._closed = None
 
     def more(self, time: int, value: float) -> None:
         for column, number in zip(self.columns, (1, time % self.width, value)):
