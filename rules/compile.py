@@ -3,17 +3,18 @@
 No text of the user gets in but as a constant in quotes. For ``temperature > 80 °C``, cleared below 75 °C, it reads
 
     def bind(devices, alarms):
-        value0 = devices[0].numbers.get
+        numbers0 = devices[0].numbers.get
         def judge(active, now):
             if active:
-                t1 = value0('temperature')
+                t1 = numbers0('temperature')
                 t2 = None if t1 is None else t1 < 75.0
                 return t2
-            t3 = value0('temperature')
+            t3 = numbers0('temperature')
             t4 = None if t3 is None else t3 > 80.0
             return t4
         def unless(now):
-            return False
+            t5 = 1.0 < 0.0
+            return t5
         return judge, unless
 
 so that one evaluation is one call. None is unknown, the third truth value: false and unknown is false, true or unknown
@@ -64,7 +65,7 @@ def compile_rule(when: Condition, clear: Condition, unless: Condition | None, on
     writer.result(3, clear.meaning, instead[1])
     writer.result(2, when.meaning, instead[0])
     writer.line(1, "def unless(now):")
-    writer.result(2, unless.meaning if unless else Constant(0.0), None)
+    writer.result(2, unless.meaning if unless else _NEVER, None)
     head = ["def bind(devices, alarms):", *writer.bound.values()]
     bind: Bind = writer.made("\n".join([*head, *writer.lines, " return judge, unless"]))
     return bind
@@ -93,6 +94,9 @@ def compile_glance(conditions: Sequence[tuple[Condition, str] | None]) -> BindGl
 def rounded(value: float, digits: int) -> float | None:
     """round(), which would raise for what an overflow left."""
     return round(value, digits) if isfinite(value) else None
+
+
+_NEVER = Comparison("<", Constant(1.0), Constant(0.0))
 
 
 class _Writer:

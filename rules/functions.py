@@ -156,6 +156,8 @@ def _alarm(node: Call, checker: Checker) -> Quantity:
             pass
         case _:
             raise _usage(node, 'alarm(rule), or alarm(rule, "device")')
+    if "." in rule:
+        raise ClauseError(column, f"{rule} isn't the name of a rule", "a name has letters, digits and _")
     checker.asks.append((rule, column))
     said = _said(node, rule) if key is None else _said(node, rule, f'"{key}"')
     return Quantity(Active(rule, key), said, node.column, "truth")

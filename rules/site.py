@@ -8,6 +8,9 @@ from rules.state import Device, Instance, Shape
 often = 30
 """Readings of one shape after which its rules are compiled into one function, which takes some milliseconds."""
 
+most_at_once = 100
+"""Rules compiled into one function; more would hold up everything else for too long, and are asked one by one."""
+
 shapes_kept = 64
 """Different sets of metrics remembered per device; a device has a handful, a broken one any number."""
 
@@ -93,7 +96,7 @@ class Site:
     def everybody(self, device: Device, shape: Shape) -> list[Instance]:
         """Ask everybody, until the shape has come often enough to be worth a function of its own."""
         shape.came += 1
-        if shape.came > often:
+        if shape.came > often and len(shape.instances) <= most_at_once:
             ranks = tuple(instance.rank for instance in shape.instances)
             if ranks not in self._glances:
                 rules = [self.rules[rank] for rank in ranks]
