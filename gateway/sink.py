@@ -21,7 +21,7 @@ class Subscription(Struct, kw_only=True):
     name: Annotated[str, Meta(description="names the consumer; its position in the log belongs to this name")]
     sink: Annotated[str, Meta(description="kind of sink: mqtt, ...")]
     types: Annotated[list[str], Meta(description="globs of event types")] = field(
-        default_factory=lambda: ["reading", "alarm.*", "device.*", "gap", "rejected", "gateway.*", "clock.*"]
+        default_factory=lambda: ["reading", "alarm.*", "device.*", "gap", "rejected", "gateway.*", "clock.*", "log.*"]
     )
     sources: Annotated[list[str], Meta(description="globs of sources")] = field(default_factory=lambda: ["*"])
     start: Annotated[str, Meta(description='where a new subscription begins: "now" or "start"')] = "start"
