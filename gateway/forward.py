@@ -144,7 +144,7 @@ class Forwarder:
                 head = log_.head  # as of before the read: what comes meanwhile isn't passed over
                 events = await pages.of(owed)
                 if not events:  # what was owed here is gone: retention has said so with a gap event
-                    self.consumer.advance(owed, owed.hi if owed.hi is not None else head)
+                    self.consumer.advance(owed, pages.end(owed) or head)
                     continue
                 pages.ahead(owed, events[-1].offset + 1)
                 pace = pace or (_Pace(owed.speed, events[0].recorded) if owed.speed else None)
@@ -275,16 +275,21 @@ class _Pages:
         """The next events of the range; exactly those of its flight if it has one."""
         if owed.flight:
             self.drop()
-            return await self._log.read(owed.lo, owed.flight.cuts[-1], 100 * self._size)
+            return await self._log.read(owed.lo, self.end(owed), 100 * self._size)
         if self._next and self._next[:2] == (owed.id, owed.lo):
             task, self._next = self._next[2], None
             return await task
         self.drop()
         return await self._log.read(owed.lo, owed.hi, self._size)
 
+    @staticmethod
+    def end(owed: Range) -> int | None:
+        """How far one may read now; None: to the newest."""
+        return owed.flight.cuts[-1] if owed.flight else owed.hi
+
     def ahead(self, owed: Range, lo: int) -> None:
         """Begin to read what follows. Only of ranges that are complete: live is in memory."""
-        if owed.hi is not None and lo <= owed.hi:
+        if owed.hi is not None and lo <= owed.hi and not owed.flight:
             self._next = owed.id, lo, asyncio.create_task(self._log.read(lo, owed.hi, self._size))
 
     def drop(self) -> None:

@@ -15,7 +15,7 @@ from gateway.forward import Forwarder
 from gateway.rates import Limit, Meter
 from gateway.selection import Globs
 from gateway.sink import Batch, Outcome, Subscription
-from gateway.store.consumers import Consumer, Consumers
+from gateway.store.consumers import Consumer, Consumers, Flight
 from gateway.store.log import Log
 from gateway.supervise import supervise
 from tests.store.test_log import acknowledged, opened, reading
@@ -243,6 +243,27 @@ def test_a_batch_sent_again_after_a_crash_is_the_same(tmp_path: Path) -> None:
                 await until(lambda: cloud.lag == 0, "nothing owed after the crash")
             assert sent in again.sent
             await log.close()
+
+    tell(story)
+
+
+def test_events_that_were_given_up_while_under_way_cost_no_others(tmp_path: Path) -> None:
+    async def story() -> None:
+        log, receiver = await opened(tmp_path), Receiver()
+        for _ in range(3):
+            await acknowledged(log, *(reading(n) for n in range(10)))
+        cloud = await (await Consumers.load(log)).open("cloud")
+        live = cloud.owed("live")
+        assert live is not None
+        await cloud.fix(live, Flight([10], Globs(["reading"], ["*"])))
+        log.append([], also=[("delete from block where lo = 1", ())], wait=False)
+        await log.close()
+        log = await opened(tmp_path)
+        receiver.fixed_batches = True
+        async with forwarding(log, receiver, order="strict") as cloud:
+            await until(lambda: cloud.lag == 0, "nothing owed")
+        assert [offset for _, offset in receiver.taken] == list(range(11, 31))
+        await log.close()
 
     tell(story)
 
