@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.event import event
+from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from tests.bench import servers, wire
 from tests.bench.measures import Measurement
@@ -42,6 +43,9 @@ def fill(folder: Path, count: int) -> None:
             )
             assert stored is not None
             await stored
+        consumers = await Consumers.load(log)
+        for name in ("views", "rules"):  # they had no outage
+            await consumers.open(name, start="now")
         await log.close()
 
     asyncio.run(append())
