@@ -2,9 +2,10 @@
 
 import argparse
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
-from gateway.cli.common import act, add_log, moment, open_log, show_time
+from gateway.cli.common import NoLog, act, add_log, log_in, moment, open_log, show_time
 
 examples = """\
 examples:
@@ -38,6 +39,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     show.add_argument("--as-of", metavar="T", help="as it was then")
     show.set_defaults(run=run_show)
     rebuild = actions.add_parser("rebuild", help="make them anew from the log, beside the running gateway or without")
+    rebuild.add_argument("name", metavar="VIEW", nargs="?", help="one of your own; without it, all built-in views")
     rebuild.set_defaults(run=run_rebuild)
     for action in (show, rebuild):
         add_log(action)
@@ -47,27 +49,40 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def run_list(args: argparse.Namespace) -> int:
     """Each view with its rows, and the position of all."""
     from gateway.store.log import head_of
+    from gateway.store.views.custom import positions, shown
     from gateway.store.views.keep import tables
     from gateway.store.views.rows import place
 
     db = open_log(args)
     position, head = place(db).lo - 1, head_of(db)
-    for name, count in tables(db).items():
+    found = [(name, count, position) for name, count in tables(db).items()]
+    folder = log_in(args).parent
+    found += [(name, len(shown(folder, name)), lo - 1) for name, lo in positions(folder).items()]
+    for name, count, position in found:
         if args.json:
             print(json.dumps({"view": name, "rows": count, "position": position, "owed": max(0, head - position)}))
         else:
-            print(f"{name:8} {count:8} rows, up to event {position} of {head}")
+            print(f"{name:20} {count:8} rows, up to event {position} of {head}")
     return 0
 
 
 def run_show(args: argparse.Namespace) -> int:
     """The rows of one view."""
+    from gateway.store.views.custom import positions, shown
     from gateway.store.views.rows import Snapshot, names
 
+    own = positions(log_in(args).parent)
+    if args.name in own and not args.as_of:
+        for row in shown(log_in(args).parent, args.name):
+            if fnmatchcase(str(row.get("source", "")), args.source):
+                print(json.dumps(row) if args.json else _line(row))
+        return 0
     if args.name not in names:
         from gateway.errors import ConfigError, Fault
 
-        raise ConfigError([Fault("views show", 0, "", f"there is no view '{args.name}'", f"use {', '.join(names)}")])
+        raise ConfigError(
+            [Fault("views show", 0, "", f"there is no view '{args.name}'", f"use {', '.join([*names, *own])}")]
+        )
     found = Snapshot(open_log(args), moment(args.as_of) if args.as_of else None)
     since = moment(args.since) if args.since else 0
     for row in found.rows(args.name, args.source, since):
@@ -77,6 +92,16 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_rebuild(args: argparse.Namespace) -> int:
     """Through the running gateway, or in its place."""
+    from gateway.store.views.custom import forget, positions
+    from gateway.store.views.rows import names
+
+    if args.name and args.name not in names:
+        folder = log_in(args).parent
+        if args.name not in positions(folder):
+            raise NoLog(f"there is no view '{args.name}': see redcar views")
+        forget(folder, args.name)
+        print(json.dumps({"view": args.name}) if args.json else f"{args.name} is made anew from the next start on")
+        return 0
     count = act(args, {"do": "rebuild_views"})
     print(json.dumps({"events": count}) if args.json else f"rebuilt from {count} events")
     return 0
