@@ -35,6 +35,7 @@ window = 500
 CONFIGURATION = """
 [gateway]
 name = "replay"
+trust_clock = true
 data = "data"
 rules = [{rules}]
 [[listener]]
