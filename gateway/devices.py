@@ -4,6 +4,7 @@ device.discovered   somebody speaks whom no binding accepts: offered for adoptio
 device.adopted      accepted, by a binding or by an operator
 device.ignored      an operator doesn't want it: what it sends is dropped
 device.online       readings come (again)
+device.clock_wrong  its own clock can't be believed: the time of arrival is used; told once, until device.clock_right
 device.offline      none for ``silent_after``, or the device's last will says so
 """
 
@@ -31,8 +32,8 @@ class Device(Struct):
     ignored: bool = False
     seen: int = 0
     silent_after: float | None = None
-    sequence: int | None = None
-    """Number of its newest message, for devices that count and repeat them."""
+    clock_wrong: bool = False
+    """Its own clock can't be believed."""
 
 
 class Devices:
@@ -75,6 +76,13 @@ class Devices:
             device.online = True
             self._happened("device.online", device, now)
 
+    def believe(self, device: Device, ahead: int, right: bool, now: int) -> None:
+        """Its clock is ``ahead`` of ours by so many µs, and that can be or not. Said when it changes."""
+        if device.clock_wrong is right:
+            device.clock_wrong = not right
+            type = "device.clock_right" if right else "device.clock_wrong"
+            self._happened(type, device, now, seconds=ahead / SECOND)
+
     def gone(self, device: Device, reason: str, now: int) -> None:
         """It said goodbye, or went silent."""
         if device.online:
@@ -102,7 +110,7 @@ class Devices:
             del self._offered[oldest], self.known[oldest]
             self.rows.append(("delete from device where source = ?", (oldest,)))
 
-    def _happened(self, type: str, device: Device, now: int, **more: str) -> None:
+    def _happened(self, type: str, device: Device, now: int, **more: str | float) -> None:
         self.events.append(event(type, device.source, {"driver": device.driver, **more}, time=now))
         self.rows.append(
             (
