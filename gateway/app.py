@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from gateway import __version__, driver, sequence, sinks
+from gateway.broadcast import Broadcast
 from gateway.clock import Clock
 from gateway.control import Action, serve
 from gateway.devices import Device, Devices
@@ -113,6 +114,9 @@ async def open_gateway(
         await _open_sessions(gateway)
         if gateway.hub.tail:
             tasks.keep("subscribers", gateway.hub.tail.run)
+        broadcast = Broadcast(gateway.hub, gateway.log, gateway.views, settings.gateway.name)
+        opened.callback(broadcast.close)
+        tasks.keep("broadcast", broadcast.run)
         gateway.ports = [
             await gateway.hub.listen(door=Door(**structs.asdict(listener))) for listener in settings.listener
         ]

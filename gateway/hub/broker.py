@@ -122,8 +122,10 @@ class Broker:
         if self.members.get(member.client_id) is member:
             del self.members[member.client_id]
 
-    def subscribe(self, session: Session, request: Subscribe) -> None:
-        """Take on what may be had; answer when what has to be kept is kept; then send what is retained."""
+    def subscribe(self, session: Session, request: Subscribe, since: int | None = None) -> None:
+        """Take on what may be had; answer when what has to be kept is kept; then send what is retained.
+
+        since  stored messages after this offset come first"""
         member = session.member
         if member is None:
             session.answer(request, [Reason.UNSPECIFIED] * len(request.filters))
@@ -134,7 +136,7 @@ class Broker:
         wanted = []
         statements: list[Statement] = []
         for one in request.filters:
-            reason, new = self._grant(member, one, identifier, statements)
+            reason, new = self._grant(member, one, identifier, statements, since)
             reasons.append(reason)
             alone = not one.filter.startswith("$share/")
             if reason < Reason.UNSPECIFIED and alone and one.retain_handling < 1 + new:
@@ -316,7 +318,9 @@ class Broker:
             feed.count(one.offset)
         return False
 
-    def _grant(self, member: Member, one: Filter, identifier: int, statements: list[Statement]) -> tuple[Reason, bool]:
+    def _grant(
+        self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None = None
+    ) -> tuple[Reason, bool]:
         """The answer to one filter, and whether it is new to this session."""
         group, pattern = shared.split(one.filter)
         if excess(pattern, self._limits):
@@ -335,18 +339,48 @@ class Broker:
             pattern=pattern,
             group=group,
         )
-        if self._history and member.lasting and granted.qos and not group:
+        if self._history and not group and (since is not None or (member.lasting and granted.qos)):
             granted.logged = True
+            head = self._history.head
             if member.feed is None:
-                head = self._history.head
-                position, statement = self._history.make(lasting.name(member), head)
-                statements.append(statement)
+                position = None
+                if member.lasting:
+                    position, statement = self._history.make(lasting.name(member), head)
+                    statements.append(statement)
                 self._hire(member, Feed(position, head, self._limits.waiting))
-            granted.since = old.since if old and old.logged else self._history.head
+            granted.since = old.since if old and old.logged else head
+            if since is not None:
+                statements += self._rewind(member, min(since, head))
+                granted.since = min(since, head)
         self._hold(member, granted)
         if member.lasting:
             statements.append(lasting.subscribed(member, granted))
         return Reason(granted.qos), old is None
+
+    def _rewind(self, member: Member, since: int) -> list[Statement]:
+        """Look at the log from there on once more, for one subscription; what others had doesn't come again."""
+        feed = member.feed
+        assert feed is not None
+        statements = []
+        for other in member.held.values():
+            if other.logged and other.since < feed.through:
+                other.since = feed.through
+                if member.lasting:
+                    statements.append(lasting.subscribed(member, other))
+        feed.rewind(since)
+        return statements
+
+    def replay(self, session: Session, filter: str, qos: int, since: int, told: Callable[[Reason], None]) -> None:
+        """The same for clients that can't say from when in SUBSCRIBE: 3.1.1."""
+        member = session.member
+        if member is None:
+            return
+        statements: list[Statement] = []
+        reason, _ = self._grant(member, Filter(filter, qos), 0, statements, since)
+        if statements and self._history:
+            self._history.keep(statements).add_done_callback(lambda _: told(reason))
+        else:
+            told(reason)
 
     def admitted(self, member: Member) -> None:
         """It was told that it is connected: go on with what it is owed."""
@@ -409,4 +443,4 @@ class Broker:
 
 
 def _curious(subscription: Subscription) -> bool:
-    return subscription.pattern.startswith((OWN, "+", "#"))
+    return subscription.pattern.startswith((OWN, "+", "#", "$"))

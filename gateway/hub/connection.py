@@ -11,14 +11,14 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from gateway.hub import lasting
+from gateway.hub import lasting, replays
 from gateway.hub.access import Refused
 from gateway.hub.doors import Door
 from gateway.hub.inlet import Statement
 from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscribe
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
-from gateway.hub.session import Declined, Event, Session
+from gateway.hub.session import Declined, Event, Replay, Session
 
 if TYPE_CHECKING:
     from gateway.hub.listener import Hub
@@ -156,7 +156,14 @@ class Connection(asyncio.Protocol):
             if isinstance(event, Batch):
                 self._publish(event)
             elif isinstance(event, Subscribe):
-                broker.subscribe(self.session, event)
+                start = replays.asked(event) if self._hub.replays else None
+                if start is None or self._hub.replays is None:
+                    broker.subscribe(self.session, event)
+                else:
+                    self._hub.start(self._hub.replays.subscribe(self.session, event, start))
+            elif isinstance(event, Replay):
+                if self._hub.replays:
+                    self._hub.start(self._hub.replays.publish(self.session, event.message))
             elif isinstance(event, Unsubscribe):
                 broker.unsubscribe(self.session, event)
             elif isinstance(event, Connect):

@@ -27,6 +27,7 @@ from gateway.hub.limits import Limits
 from gateway.hub.members import Member
 from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
+from gateway.hub.replays import Replays
 from gateway.hub.retained import Retained
 from gateway.hub.session import MayPublish
 from gateway.hub.sessions import Sessions
@@ -40,6 +41,7 @@ class Status(Struct, frozen=True):
 
     paused      sockets aren't read, because the disk can't keep up
     connects    clients that were let in
+    most        clients connected at once so far
     away        sessions kept for clients that aren't connected
     received    messages taken; sent: messages given to subscribers
     declined    messages not taken, because the client may not publish there
@@ -49,6 +51,7 @@ class Status(Struct, frozen=True):
 
     connections: int
     clients: int
+    most: int
     away: int
     subscriptions: int
     retained: int
@@ -81,10 +84,12 @@ class Hub:
         self.tail = Tail(self.broker, history) if history else None
         self.connections: set[Connection] = set()
         self.paused = False
+        self.most = 0
         self.connects = self.received = self.declined = self.lost = 0
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         wall = (clock or Clock()).now
+        self.replays = Replays(self.broker, history, wall) if history else None
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will)
         self.broker.hired = self._hire
         self.refusals = Refusals(self.now)
@@ -154,6 +159,7 @@ class Hub:
         return Status(
             connections=len(self.connections),
             clients=len(self.broker.members) - len(self.sessions),
+            most=self.most,
             away=len(self.sessions),
             subscriptions=self.broker.subscriptions,
             retained=len(self.retained),
@@ -171,6 +177,7 @@ class Hub:
     def enter(self, connection: Connection) -> None:
         """A socket was opened."""
         self.connections.add(connection)
+        self.most = max(self.most, len(self.connections))
         if len(self.connections) > self.limits.connections:
             self.refusals.note(
                 connection.address, f"turned away: {self.limits.connections} clients are connected already"

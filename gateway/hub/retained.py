@@ -39,6 +39,8 @@ class Retained:
     """All retained messages. At the bounds of ``limits`` a new topic isn't retained; Redcar's own tree always is."""
 
     def __init__(self, limits: Limits | None = None, now: Callable[[], float] | None = None) -> None:
+        self.renew: Callable[[], None] = lambda: None
+        """Called before somebody is shown what Redcar itself says: it is made when it is wanted."""
         self.refused = 0  # messages that weren't retained because of the bounds
         self._limits = limits or Limits()
         self._now = now or _wall(Clock())
@@ -93,6 +95,8 @@ class Retained:
 
     def match(self, filter: str) -> list[Publish]:
         """The messages a new subscription gets, each with the expiry it has left."""
+        if filter.startswith((OWN, "+", "#", "$")):
+            self.renew()
         now = self._now()
         found = []
         for kept in list(self._tree.topics(filter)):
@@ -140,7 +144,7 @@ class Retained:
         self._drop(message.topic)
         size = _size(message)
         room = self._topics < self._limits.retained and self._bytes + size <= self._limits.retained_bytes
-        if not room and not message.topic.startswith(OWN):
+        if not room and not message.topic.startswith((OWN, "$")):
             self.refused += 1
             self._surplus.add(message.topic)
             return

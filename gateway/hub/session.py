@@ -9,6 +9,7 @@ Connect                  finds out who it is, then accept() or refuse()
 Batch                    hands the messages over; acknowledge(batch) once they are safe, in order
 Subscribe, Unsubscribe   changes the subscriptions, then answer()
 Declined                 tells the operator
+Replay                   sends what is stored
 Disconnect               closes: the client is done
 ProtocolError            closes: what there is to say to the client is in ``out``
 """
@@ -41,6 +42,7 @@ from gateway.hub.packets import (
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import CONNACK_311, ProtocolError, Reason, violation
 from gateway.hub.stream import FIRST, FROM_CLIENT, Stream
+from gateway.hub.topics import REPLAYS
 
 if TYPE_CHECKING:
     from gateway.hub.members import Member
@@ -56,7 +58,13 @@ class Declined(Struct):
     why: str
 
 
-Event = Connect | Batch | Subscribe | Unsubscribe | Declined | Disconnect | ProtocolError
+class Replay(Struct):
+    """The client asks for the past, see ``replays.py``."""
+
+    message: Publish
+
+
+Event = Connect | Batch | Subscribe | Unsubscribe | Declined | Replay | Disconnect | ProtocolError
 MayPublish = Callable[[str], tuple[Reason, str] | None]
 """topic -> None if the client may publish there; else the reason, and why in words."""
 
@@ -287,6 +295,14 @@ class Session:
         id = packet.id.to_bytes(2, "big")
         ack = (encode.PUBREC if message.qos == 2 else encode.PUBACK) + id
         if self._repeated(packet, ack, batch):
+            return
+        if message.topic.startswith(REPLAYS):
+            events.append(Replay(message))
+            if message.qos:
+                batch.acks.append(ack)
+                if message.qos == 2:
+                    self._qos2[id] = False
+                    batch.received.append(packet.id)
             return
         refused = self._may_publish(message.topic)
         if refused is None:

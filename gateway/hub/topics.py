@@ -17,6 +17,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")  # a byte order mark is invi
 OWN = "redcar/"
 """The tree only Redcar publishes on."""
 
+REPLAYS = "redcar/replay/"
+"""Where clients ask for the past."""
+
 T = TypeVar("T")
 
 

@@ -1,0 +1,154 @@
+"""What Redcar itself says to MQTT clients beside the events: retained, so that whoever subscribes knows how things stand.
+
+    redcar/status               {"status": "online", "name": "plant-7", "version": "0.1.0"}; offline before it stops
+    redcar/state/<source>       flat JSON of the last values that can be believed: {"temperature": 4.1, "_time": ...}
+    redcar/alarms/<name>        {"active": true, "sources": {"cellar/air-1": {"severity": ..., "since": ..., ...}}}
+    $SYS/broker/...             the figures that dashboards for other brokers show; every 10 s
+
+A state is put into words when somebody listens or asks, not with every reading. Events themselves are on redcar/events/, from
+the log; see ``history.py``.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway import __version__
+from gateway.envelope import timestamp
+from gateway.event import Quality
+from gateway.hub.inlet import Publish
+from gateway.hub.listener import Hub
+from gateway.store.log import Log
+from gateway.store.views.keep import Keeper
+
+every = 10.0  # seconds between two looks at the figures
+at_most = 0.05  # seconds until we look again whether the views have caught up
+
+_encode = msgspec.json.Encoder().encode
+_BARE = str.maketrans("+#\0", "___")
+_BAD = Quality.no_data
+
+
+class Broadcast:
+    """Follows the log behind the views, and says what has changed."""
+
+    def __init__(self, hub: Hub, log: Log, keeper: Keeper, name: str) -> None:
+        self._hub = hub
+        self._log = log
+        self._keeper = keeper
+        self._name = name
+        self._stale: set[str] = set()
+        self._alarms: set[str] = set()
+        self._began = hub.now()
+        self._figures_at = -every
+        hub.retained.renew = self._renew
+        hub.publish([self._status("online")])
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        position = self._log.head
+        await self._caught_up(position)
+        self._stale |= set(self._keeper.views.cells)
+        self._alarms |= {alarm for alarm, _ in self._keeper.views.alarms}
+        while True:
+            self._say()
+            try:
+                async with asyncio.timeout(every):
+                    await self._log.beyond(position)
+            except TimeoutError:
+                continue
+            events = await self._log.read(position + 1)
+            position = events[-1].offset if events else self._log.head
+            changed = {one.source for one in events if one.type == "reading"}
+            alarms = {str(one.data.get("alarm", "")) for one in events if one.type.startswith("alarm.")}
+            await self._caught_up(position)
+            self._stale |= changed
+            self._alarms |= alarms
+
+    def close(self) -> None:
+        """The last word."""
+        self._hub.publish([self._status("offline")])
+
+    async def _caught_up(self, position: int) -> None:
+        while self._keeper.position <= position:  # noqa: ASYNC110 - the views move without a word
+            await asyncio.sleep(at_most)
+
+    def _say(self) -> None:
+        """To those who listen."""
+        broker = self._hub.broker
+        if not broker.curious:
+            return
+        listened = [one for one in self._stale if broker.wanted(_topic("state", one))]
+        if listened or self._alarms:
+            self._hub.publish([*self._states(listened), *self._raised()])
+            self._stale.difference_update(listened)
+        if self._hub.now() - self._figures_at >= every and broker.wanted("$SYS/broker/uptime"):
+            self._hub.publish(self._figures())
+
+    def _renew(self) -> None:
+        """Somebody is about to be shown what is retained."""
+        messages = [*self._states(self._stale), *self._raised(), *self._figures()]
+        self._stale.clear()
+        self._hub.retained.settle(messages)
+
+    def _states(self, sources: Iterable[str]) -> list[Publish]:
+        found = []
+        for source in sources:
+            cells = self._keeper.views.cells.get(source, {}).values()
+            good = [cell for cell in cells if cell.value is not None and cell.quality < _BAD]
+            if good:
+                state = {cell.metric: cell.value for cell in good}
+                state["_time"] = timestamp(max(cell.time for cell in good))
+                found.append(_said(_topic("state", source), _encode(state)))
+        return found
+
+    def _raised(self) -> list[Publish]:
+        found = []
+        active: dict[str, dict[str, dict[str, str | None]]] = {name: {} for name in self._alarms}
+        for (name, source), alarm in self._keeper.views.alarms.items():
+            if name in active:
+                active[name][source] = {
+                    "severity": alarm.severity,
+                    "text": alarm.text,
+                    "since": timestamp(alarm.raised),
+                    "acknowledged": timestamp(alarm.acknowledged) if alarm.acknowledged is not None else None,
+                }
+        for name, sources in active.items():
+            found.append(_said(_topic("alarms", name), _encode({"active": bool(sources), "sources": sources})))
+        self._alarms.clear()
+        return found
+
+    def _status(self, status: str) -> Publish:
+        return _said("redcar/status", _encode({"status": status, "name": self._name, "version": __version__}))
+
+    def _figures(self) -> list[Publish]:
+        """As other brokers name them."""
+        now = self._hub.now()
+        self._figures_at = now
+        hub = self._hub.status()
+        figures = {
+            "version": f"redcar {__version__}",
+            "uptime": f"{now - self._began:.0f} seconds",
+            "clients/connected": hub.clients,
+            "clients/disconnected": hub.away,
+            "clients/total": hub.clients + hub.away,
+            "clients/maximum": hub.most,
+            "messages/received": hub.received,
+            "messages/sent": hub.sent,
+            "messages/stored": self._log.figures.events,
+            "publish/messages/received": hub.received,
+            "publish/messages/sent": hub.sent,
+            "publish/messages/dropped": hub.declined,
+            "retained messages/count": hub.retained,
+            "subscriptions/count": hub.subscriptions,
+        }
+        return [_said(f"$SYS/broker/{name}", str(value).encode()) for name, value in figures.items()]
+
+
+def _topic(kind: str, name: str) -> str:
+    return f"redcar/{kind}/{name}".translate(_BARE)
+
+
+def _said(topic: str, payload: bytes) -> Publish:
+    return Publish(topic, payload, 0, True)
