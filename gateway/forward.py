@@ -7,7 +7,7 @@ Each lane has a task and keeps its own order, oldest range first. Lanes don't wa
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct, field
@@ -16,11 +16,12 @@ from gateway.clock import Clock
 from gateway.deadletters import undelivered
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.event import SECOND, Event
+from gateway.pages import Pace, Pages
 from gateway.rates import Limit, Meter
 from gateway.selection import Globs, Selection
 from gateway.sink import Batch, Outcome, Sink, Subscription
-from gateway.store.consumers import Consumer, Flight, Range
-from gateway.store.log import Log
+from gateway.store.consumers import Consumer
+from gateway.store.ranges import Flight, Range
 from gateway.store.trace import Deliveries
 
 page = 1_000
@@ -132,9 +133,9 @@ class Forwarder:
 
     async def _lane(self, lane: str) -> None:
         log_ = self.consumer.log
-        pages = _Pages(log_, 4 * page if self._fixed else page)  # fixing boundaries costs a commit per page
+        pages = Pages(log_, 4 * page if self._fixed else page)  # fixing boundaries costs a commit per page
         self.status.rates[lane] = Meter()
-        pace: _Pace | None = None
+        pace: Pace | None = None
         try:
             while owed := self.consumer.owed(lane):
                 if owed.hi is None:
@@ -147,13 +148,13 @@ class Forwarder:
                     self.consumer.advance(owed, pages.end(owed) or head)
                     continue
                 pages.ahead(owed, events[-1].offset + 1)
-                pace = pace or (_Pace(owed.speed, events[0].recorded) if owed.speed else None)
+                pace = pace or (Pace(owed.speed, events[0].recorded) if owed.speed else None)
                 await self._page(owed, events, pace)
         finally:
             pages.drop()
             self.status.rates.pop(lane, None)
 
-    async def _page(self, owed: Range, events: list[Event], pace: "_Pace | None") -> None:
+    async def _page(self, owed: Range, events: list[Event], pace: Pace | None) -> None:
         wanted = self._wanted(owed, events)
         if not wanted and not owed.flight:
             self.consumer.advance(owed, events[-1].offset)
@@ -261,54 +262,3 @@ class Forwarder:
 
     def _dead_letter(self, event: Event, reason: str, detail: str, attempts: int) -> Event:
         return undelivered(event, self.config.name, reason, detail, attempts, self._clock.now())
-
-
-class _Pages:
-    """Reads the pages of a lane, the next one while the one before is being delivered."""
-
-    def __init__(self, log: Log, size: int) -> None:
-        self._log = log
-        self._size = size
-        self._next: tuple[int, int, asyncio.Task[list[Event]]] | None = None
-
-    async def of(self, owed: Range) -> list[Event]:
-        """The next events of the range; exactly those of its flight if it has one."""
-        if owed.flight:
-            self.drop()
-            return await self._log.read(owed.lo, self.end(owed), 100 * self._size)
-        if self._next and self._next[:2] == (owed.id, owed.lo):
-            task, self._next = self._next[2], None
-            return await task
-        self.drop()
-        return await self._log.read(owed.lo, owed.hi, self._size)
-
-    @staticmethod
-    def end(owed: Range) -> int | None:
-        """How far one may read now; None: to the newest."""
-        return owed.flight.cuts[-1] if owed.flight else owed.hi
-
-    def ahead(self, owed: Range, lo: int) -> None:
-        """Begin to read what follows. Only of ranges that are complete: live is in memory."""
-        if owed.hi is not None and lo <= owed.hi and not owed.flight:
-            self._next = owed.id, lo, asyncio.create_task(self._log.read(lo, owed.hi, self._size))
-
-    def drop(self) -> None:
-        """Forget what was read ahead."""
-        if self._next:
-            self._next[2].cancel()
-            self._next = None
-
-
-class _Pace:
-    """The speed of a replay: a multiple of that of the recording."""
-
-    def __init__(self, speed: float, first: int) -> None:
-        self._speed = speed
-        self._first = first
-        self._time: Callable[[], float] = asyncio.get_running_loop().time
-        self._began = self._time()
-
-    async def until(self, recorded: int) -> None:
-        """Returns when something recorded then is due."""
-        due = self._began + (recorded - self._first) / SECOND / self._speed
-        await asyncio.sleep(max(0.0, due - self._time()))

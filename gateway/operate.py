@@ -21,8 +21,9 @@ from gateway.event import Event, event
 from gateway.forward import Forwarder
 from gateway.ingest import Ingest
 from gateway.selection import Globs
-from gateway.store.consumers import Consumers, by_lane
+from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Statement
+from gateway.store.ranges import by_lane
 
 S = TypeVar("S", bound=Struct)
 

@@ -15,8 +15,9 @@ from gateway.forward import Forwarder
 from gateway.rates import Limit, Meter
 from gateway.selection import Globs
 from gateway.sink import Batch, Outcome, Subscription
-from gateway.store.consumers import Consumer, Consumers, Flight
+from gateway.store.consumers import Consumer, Consumers
 from gateway.store.log import Log
+from gateway.store.ranges import Flight
 from gateway.supervise import supervise
 from tests.store.test_log import acknowledged, opened, reading
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 def _on_disk(args: argparse.Namespace) -> list[dict[str, Any]]:
     import msgspec
 
-    from gateway.store.consumers import by_lane, columns, from_row
+    from gateway.store.ranges import by_lane, columns, from_row
     from gateway.store.rows import head_of, read_events
 
     db = open_log(args)

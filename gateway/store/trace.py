@@ -10,8 +10,8 @@ from gateway.clock import Clock
 from gateway.event import Event
 from gateway.selection import Globs, Selection
 from gateway.store import block
-from gateway.store.consumers import Range, columns, from_row, globs_of, text
 from gateway.store.log import Log
+from gateway.store.ranges import Range, columns, from_row, globs_of, text
 from gateway.store.rows import head_of, is_sound, read_events, stored
 
 kept = 20_000
