@@ -198,10 +198,12 @@ class Broker:
             if found is None:
                 found = self._find(message.topic)
             for route in found:
+                if route.logged and message.qos:
+                    continue
                 if route.shared:
                     route = shared.turn(route)
                 session = route.member.session
-                if session is None or (route.logged and message.qos):
+                if session is None:
                     continue
                 if route.no_local and message.client == route.member.client_id:
                     left = route.of(message)
@@ -230,21 +232,25 @@ class Broker:
         reached: set[Session] = set()
         for one in told:
             for route in self._find_known(one.message.topic):
-                member = route.member
-                session = member.session
-                if route.logged and member.feed:
-                    if self._tell(member.feed, route, one) and session:
+                if not route.logged and not one.own:
+                    continue
+                if route.shared:
+                    group, route = route, shared.turn(route)
+                    if group.logged and route.member.feed and route.qos:
+                        self._share(route.member.feed, route, one)
+                        if route.member.session:
+                            reached.add(route.member.session)
+                        continue
+                session = route.member.session
+                if route.logged and route.member.feed:
+                    if self._tell(route.member.feed, route, one) and session:
                         reached.add(session)
-                elif one.own:
-                    if route.shared:
-                        session = shared.turn(route).member.session
-                    if session:
-                        self.sent += 1
-                        if not session.out.deliver(
-                            one.message, min(one.message.qos, route.qos), False, route.identifiers
-                        ):
-                            self._too_slow(session)
-                        reached.add(session)
+                elif session:
+                    self.sent += 1
+                    qos = min(one.message.qos, route.qos)
+                    if not session.out.deliver(one.message, qos, False, route.identifiers):
+                        self._too_slow(session)
+                    reached.add(session)
         for member in self.feeds:
             if member.feed and (member.feed.live or member.feed.idle):
                 member.feed.pass_by(through)
@@ -318,6 +324,14 @@ class Broker:
             feed.count(one.offset)
         return False
 
+    def _share(self, feed: Feed, route: Route, one: Told) -> None:
+        """A message of a group, for one of its members."""
+        qos = min(one.message.qos, route.qos)
+        if feed.offer(one.offset, one.message, qos, False, route.identifiers):
+            self.sent += 1
+        else:
+            feed.assign(one.offset, qos)
+
     def _grant(
         self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None = None
     ) -> tuple[Reason, bool]:
@@ -339,15 +353,13 @@ class Broker:
             pattern=pattern,
             group=group,
         )
-        if self._history and not group and (since is not None or (member.lasting and granted.qos)):
+        if self._history and group and member.lasting and granted.qos:
+            granted.logged = True
+            self._feed(member, self._history, statements)
+        elif self._history and not group and (since is not None or (member.lasting and granted.qos)):
             granted.logged = True
             head = self._history.head
-            if member.feed is None:
-                position = None
-                if member.lasting:
-                    position, statement = self._history.make(lasting.name(member), head)
-                    statements.append(statement)
-                self._hire(member, Feed(position, head, self._limits.waiting))
+            self._feed(member, self._history, statements)
             granted.since = old.since if old and old.logged else head
             if since is not None:
                 statements += self._rewind(member, min(since, head))
@@ -356,6 +368,15 @@ class Broker:
         if member.lasting:
             statements.append(lasting.subscribed(member, granted))
         return Reason(granted.qos), old is None
+
+    def _feed(self, member: Member, history: History, statements: list[Statement]) -> None:
+        """From now on it gets messages from the log."""
+        if member.feed is None:
+            position = None
+            if member.lasting:
+                position, statement = history.make(lasting.name(member), history.head)
+                statements.append(statement)
+            self._hire(member, Feed(position, history.head, self._limits.waiting))
 
     def _rewind(self, member: Member, since: int) -> list[Statement]:
         """Look at the log from there on once more, for one subscription; what others had doesn't come again."""

@@ -44,22 +44,33 @@ _memo: tuple[Publish | None, int, int, bytes, bytes] = (None, 0, 0, b"", b"")
 
 
 def publish(
-    message: Publish, version: int, qos: int = 0, retain: bool = False, id: int = 0, identifiers: Iterable[int] = ()
+    message: Publish,
+    version: int,
+    qos: int = 0,
+    retain: bool = False,
+    id: int = 0,
+    identifiers: Iterable[int] = (),
+    alias: int = 0,
+    bare: bool = False,
 ) -> bytes:
-    """A PUBLISH as it goes to one peer. ``identifiers``: of the subscriptions it matched there.
+    """A PUBLISH as it goes to one peer. ``identifiers``: of the subscriptions it matched there; ``alias``: what the topic is
+    called there, ``bare``: the peer knows that.
 
     The last message is remembered: to the next subscriber it goes with another packet id only.
     """
     global _memo
     head = 0x30 | qos << 1 | retain
     last, last_version, last_head, before, after = _memo
-    if message is not last or version != last_version or head != last_head or identifiers:
-        topic = message.topic.encode()
+    special = identifiers or alias
+    if message is not last or version != last_version or head != last_head or special:
+        topic = b"" if bare else message.topic.encode()
         after = message.payload
         if version == V5:
             own = message.properties
             if identifiers:
                 own = {**(own or {}), Property.subscription_identifier: list(identifiers)}
+            if alias:
+                own = {**(own or {}), Property.topic_alias: alias}
             after = (properties.write(own) if own else b"\0") + after
         size = 2 + len(topic) + (2 if qos else 0) + len(after)
         if size < 0x80:
@@ -70,7 +81,7 @@ def publish(
             before = wire.byte(head) + wire.varint(size) + TWO.pack(len(topic)) + topic
         if not qos:
             before, after = before + after, b""
-        if not identifiers:
+        if not special:
             _memo = message, version, head, before, after
     return before + _ID(id) + after if qos else before
 

@@ -31,12 +31,14 @@ class State(Struct, omit_defaults=True):
     done       offsets beyond the position that the client has
     releasing  packet id -> offset: PUBREL is due or in flight
     waiting    messages counted since the client left, in portions: last offset and count of each
+    assigned   offset -> QoS: messages of shared subscriptions that this client is to get
     """
 
     sent: int = 0
     done: list[int] = []
     releasing: dict[int, int] = {}
     waiting: list[tuple[int, int]] = []
+    assigned: dict[int, int] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -67,6 +69,8 @@ class Feed:
         self._done = set(state.done)
         self._releasing = state.releasing
         self._waiting = state.waiting
+        self._assigned = state.assigned
+        self._again.update(state.assigned)
         self._ready: list[int] = []  # packet ids whose PUBREC arrived
 
     @property
@@ -137,22 +141,32 @@ class Feed:
             self._flying[offset] = qos
         return True
 
+    def assign(self, offset: int, qos: int) -> None:
+        """A message of a shared subscription is for this client, as soon as it is there and has room."""
+        self._reach = max(self._reach, self.seen)
+        self._again[offset] = self._assigned[offset] = qos
+        self.seen = min(self.seen, offset - 1)
+        self.idle = self.live = False
+        if self._position:
+            through = self._prune()
+            self._saved = through
+            self._position.commit(through, self._state())
+        self.wake()
+
     def begun(self, offset: int) -> bool:
-        """Whether it was in flight when the connection was lost: it is finished even if it matches nothing any more
-        [MQTT-3.10.4-6]."""
+        """Whether it was in flight when the connection was lost, or is assigned: it is sent even if it matches nothing any
+        more [MQTT-3.10.4-6]."""
         return offset in self._again
 
     def landed(self, offsets: Sequence[int]) -> None:
         """The client acknowledged these."""
         for offset in offsets:
-            if self._flying.pop(offset, None) is not None:
-                self._done.add(offset)
+            self._land(offset)
         self.save()
 
     def received(self, id: int, offset: int) -> None:
         """PUBREC: the client has it; PUBREL follows when that is on the disk. See ``collect``."""
-        if self._flying.pop(offset, None) is not None:
-            self._done.add(offset)
+        self._land(offset)
         self._releasing[id] = offset
         self._ready.append(id)
 
@@ -210,6 +224,12 @@ class Feed:
             self._saved = through
             self._position.advance(through, self._state())
 
+    def _land(self, offset: int) -> None:
+        if self._flying.pop(offset, None) is not None:
+            self._done.add(offset)
+            if self._assigned:
+                self._assigned.pop(offset, None)
+
     def _prune(self) -> int:
         through = self.through
         if self._done:
@@ -217,4 +237,4 @@ class Feed:
         return through
 
     def _state(self) -> bytes:
-        return _pack(State(self._sent, sorted(self._done), self._releasing, self._waiting))
+        return _pack(State(self._sent, sorted(self._done), self._releasing, self._waiting, self._assigned))

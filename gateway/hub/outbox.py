@@ -42,6 +42,7 @@ class Outbox:
     window   QoS 1 and 2 messages it takes without acknowledging
     feed     what the session is owed from the log, if it is owed anything
     largest  packet it takes, 0: any; larger messages are left out [MQTT-3.1.2-24]
+    aliases  topics that may have a number instead of their name
     sent     messages sent so far
     """
 
@@ -49,6 +50,8 @@ class Outbox:
         self.version = 0
         self.window = limits.window
         self.largest = 0
+        self.aliases = 0
+        self._aliases: dict[str, int] = {}
         self.sent = 0
         self._limit = limits.unsent
         self._out: list[bytes] = []
@@ -104,8 +107,8 @@ class Outbox:
         id = _LOGGED | offset % _LOGGED
         if self._full or id in self._logged:
             return False
-        frame = encode.publish(message, self.version, qos, retain, id, identifiers)
-        if self.largest and len(frame) > self.largest:
+        frame = self._frame(message, qos, retain, id, identifiers)
+        if frame is None:
             return True
         self._logged[id] = offset
         self.sent += 1
@@ -195,13 +198,29 @@ class Outbox:
 
     def _send(self, message: Publish, qos: int, retain: bool, identifiers: Sequence[int]) -> None:
         id = self._next_id() if qos else 0
-        frame = encode.publish(message, self.version, qos, retain, id, identifiers)
-        if self.largest and len(frame) > self.largest:
-            return  # and act as if it had been sent [MQTT-3.1.2-25]
+        frame = self._frame(message, qos, retain, id, identifiers)
+        if frame is None:
+            return
         if qos:
             self._flying.add(id)
         self.sent += 1
         self._out.append(frame)
+
+    def _frame(self, message: Publish, qos: int, retain: bool, id: int, identifiers: Sequence[int]) -> bytes | None:
+        """The packet; None if it is too large for the client: then we act as if it had been sent [MQTT-3.1.2-25]."""
+        alias, bare = 0, False
+        if self.aliases:
+            known = self._aliases.get(message.topic)
+            if known:
+                alias, bare = known, True
+            elif len(self._aliases) < self.aliases:
+                alias = len(self._aliases) + 1
+        frame = encode.publish(message, self.version, qos, retain, id, identifiers, alias, bare)
+        if self.largest and len(frame) > self.largest:
+            return None
+        if alias and not bare:
+            self._aliases[message.topic] = alias
+        return frame
 
     def _next_id(self) -> int:
         id = self._id % (_LOGGED - 1) + 1

@@ -178,6 +178,7 @@ class Session:
         if self.five:
             self.out.window = min(self.out.window, own.get(Property.receive_maximum, 65_535))
             self.out.largest = own.get(Property.maximum_packet_size, 0)
+            self.out.aliases = min(own.get(Property.topic_alias_maximum, 0), self.limits.aliases)
             answer = {
                 Property.receive_maximum: self.limits.receive_maximum,
                 Property.maximum_packet_size: self.limits.packet,

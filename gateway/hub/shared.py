@@ -1,6 +1,7 @@
 """Shared subscriptions, $share/<group>/<filter>: each message goes to one member of the group (4.8.2).
 
-Members take turns. One that is away, or reads more slowly than messages come, is passed over as long as another isn't.
+Members take turns. One that is away, or reads more slowly than messages come, is passed over as long as another isn't. Where
+a member's session lasts, the group gets what is stored from the log: while all are away it waits for one of them.
 """
 
 from gateway.hub.members import Route
@@ -17,22 +18,23 @@ def split(filter: str) -> tuple[str, str]:
 def route(routes: list[Route]) -> Route:
     """The route of a group."""
     first = routes[0]
-    return Route(first.member, first.matched, first.qos, shared=routes)
+    logged = any(one.logged for one in routes)
+    return Route(first.member, first.matched, first.qos, logged=logged, shared=routes)
 
 
 def turn(group: Route) -> Route:
-    """The member whose turn it is."""
+    """The member whose turn it is: one that has room, else one that is connected, else one whose session lasts."""
     routes = group.shared or [group]
-    best = routes[group.turn % len(routes)]
-    for step in range(len(routes)):
-        one = routes[(group.turn + step) % len(routes)]
+    count = len(routes)
+    best, worth = routes[group.turn % count], -1
+    for step in range(count):
+        one = routes[(group.turn + step) % count]
         session = one.member.session
-        if session is None:
-            continue
-        if session.out.free:
+        if session and session.out.free:
             group.turn += step + 1
             return one
-        if best.member.session is None:
-            best = one
+        found = 2 if session else 1 if one.member.feed else 0
+        if found > worth:
+            best, worth = one, found
     group.turn += 1
     return best

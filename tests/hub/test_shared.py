@@ -1,0 +1,97 @@
+"""Shared subscriptions: each message to one of the group, also while all of them are away."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.hub.inlet import Publish
+from gateway.hub.packets import V5, V311, Delivery, Filter, Subscribe
+from gateway.hub.properties import Property
+from tests.hub.house import come, drain, house, publish, say_all, take
+from tests.hub.peers import until
+from tests.hub.room import Room
+
+both = pytest.mark.parametrize("version", [V311, V5])
+
+
+@both
+def test_members_take_turns_and_others_get_all(version: int) -> None:
+    """4.8.2"""
+    room = Room()
+    group = [room.enter(f"m{n}", version, Filter("$share/g/a/+", 1)) for n in range(3)]
+    alone = room.enter("alone", version, Filter("a/#", 0))
+    other = room.enter("other", version, Filter("$share/h/a/b", 0))
+    for n in range(9):
+        room.say(Publish("a/b", str(n).encode(), 1))
+    counts = [len(one.got()) for one in group]
+    assert counts == [3, 3, 3]
+    assert len(alone.got()) == 9
+    assert len(other.got()) == 9
+
+
+def test_no_retained_messages() -> None:
+    """4.8.2: they belong to no group."""
+    room = Room()
+    room.say(Publish("a", b"x", 0, True))
+    member = room.enter("m")
+    room.ask(member, Subscribe(1, [Filter("$share/g/a", 1)]))
+    assert len(member.got()) == 1
+
+
+def test_a_member_whose_window_is_full_is_passed_over() -> None:
+    room = Room()
+    slow = room.enter("slow", V5, Filter("$share/g/a", 1), properties={Property.receive_maximum: 1})
+    quick = room.enter("quick", V5, Filter("$share/g/a", 1))
+    for n in range(10):
+        room.say(Publish("a", str(n).encode(), 1))
+    assert len(slow.got()) == 1
+    assert len(quick.got()) == 9
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_group_that_is_away_misses_nothing(restart: bool, tmp_path: Path) -> None:
+    async def story() -> None:
+        texts = [str(n) for n in range(20)]
+        async with house(tmp_path) as (gateway, port):
+            for name in ("m1", "m2"):
+                peer, _ = await come(port, name)
+                await take(peer, "$share/g/a", qos=1)
+                await peer.close()
+            await until(lambda: gateway.hub.status().away == 2)
+            await publish(port, *texts[:10])
+            await until(lambda: gateway.hub.tail and gateway.hub.tail.position == gateway.log.head)
+            if not restart:
+                await finished(port, texts)
+                return
+        async with house(tmp_path) as (gateway, port):
+            await finished(port, texts)
+
+    async def finished(port: int, texts: list[str]) -> None:
+        one, _ = await come(port, "m1")
+        two, _ = await come(port, "m2")
+        got = await drain(one, 5) + await drain(two, 5)
+        other, _ = await come(port, "other", expiry=None)
+        await say_all(other, *texts[10:])
+        got += await drain(one, 5) + await drain(two, 5)
+        assert sorted(got, key=int) == texts
+        assert await one.silent()
+        assert await two.silent()
+
+    asyncio.run(story())
+
+
+def test_aliases_for_a_client_that_takes_them() -> None:
+    """[MQTT-3.1.2-26] [MQTT-3.1.2-27]: as many as it allows, the name once."""
+    room = Room()
+    client = room.enter("c", V5, Filter("#", 0), properties={Property.topic_alias_maximum: 2})
+    for topic in ("first/topic", "second/topic", "third/topic", "first/topic", "third/topic"):
+        room.say(Publish(topic, b"x"))
+    got = [one for one in client.got() if isinstance(one, Delivery)]
+    assert [(one.message.topic, (one.message.properties or {}).get(Property.topic_alias)) for one in got] == [
+        ("first/topic", 1),
+        ("second/topic", 2),
+        ("third/topic", None),
+        ("", 1),
+        ("third/topic", None),
+    ]
