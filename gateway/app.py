@@ -95,7 +95,7 @@ async def open_gateway(
 
         await _open_sinks(gateway, tasks)
         if rules.rules:
-            consumer = await gateway.consumers.open("rules")
+            consumer = await gateway.consumers.open("rules", start="now")
             tasks.keep("rules", lambda: process(gateway.log, consumer, Engine(rules)))
 
         tasks.keep("views", await _open_views(gateway))

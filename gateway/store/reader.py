@@ -1,34 +1,36 @@
 """The loop around a processor: read a page, hand it over, commit what it made of it together with its position.
 
-A processor is a pure function (state, events) -> (state, new events, rows). Because position, state, rows and new events are
-one transaction, a crash repeats nothing and forgets nothing. While a processor emits nothing its position and state may stay
-behind on the disk: they are consistent with each other, and the same events give the same state again.
+A processor is deterministic over the log: the same state and the same events make the same new events. So position and new
+events are one transaction, which is what keeps an alarm from being forgotten or repeated, while the state is saved once a
+minute: it is large beside them. After a crash the events since that state are seen again, and what comes of them is known.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.event import SECOND, Event, event
 from gateway.store.consumers import Consumer
-from gateway.store.log import Log, Statement
+from gateway.store.log import Log
+from gateway.store.ranges import Range
 
 page = 1_000
 """Events per wake-up at most: bounds memory and the time the loop is away from its sockets."""
 
-save_every = 10.0
-"""Seconds between saving state and position although nothing was emitted: bounds what a restart reads again. The state of
-20 rules for 20 devices is 26 kB: once a second it would be most of what a quiet gateway writes."""
+save_every = 60.0
+"""Seconds between saving the state: bounds what a restart sees again. The state of 20 rules for 20 devices is 26 kB."""
 
 
 class Processor(Protocol):
-    """Rules, views."""
+    """Rules are one."""
+
+    position: int
+    """Offset of the newest event that its state has seen; it stands in the snapshot, too."""
 
     def restore(self, state: bytes | None) -> None:
         """Begin with this state; None: with none."""
 
-    def handle(self, events: list[Event]) -> Sequence[Event | Statement]:
-        """Take a page; give new events, and rows to write with them."""
+    def handle(self, events: list[Event]) -> list[Event]:
+        """Take a page; give new events."""
 
     def snapshot(self) -> bytes:
         """The state, for restore()."""
@@ -42,8 +44,11 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
     processor.restore(consumer.state)
     range = consumer.owed("live")
     assert range is not None
-    saved, saved_at = range.lo, -1e9
+    if consumer.state is None:
+        processor.position = range.lo - 1
+    await _commit(consumer, range, await _seen_again(log, range, processor), processor.snapshot())
     now = asyncio.get_running_loop().time
+    saved, saved_at = range.lo, now()
     try:
         while True:
             if log.head < range.lo:
@@ -51,14 +56,11 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
             if log.head >= range.lo:
                 events = await log.read_as_stored(range.lo, limit=page)
                 made = processor.handle(events)
-                range.lo = events[-1].offset + 1 if events else log.head + 1
+                through = events[-1].offset if events else log.head
                 if made:
-                    emitted = [one for one in made if isinstance(one, Event)]
-                    rows = [one for one in made if isinstance(one, tuple)]
-                    saved, saved_at = range.lo, now()
-                    stored = consumer.commit(range, range.lo - 1, events=emitted, also=rows, state=processor.snapshot())
-                    assert stored is not None
-                    await stored
+                    await _commit(consumer, range, made, through=through)
+                else:
+                    range.move(through)
             if saved < range.lo and now() - saved_at >= save_every:
                 saved, saved_at = range.lo, now()
                 consumer.advance(range, range.lo - 1, state=processor.snapshot())
@@ -66,6 +68,40 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
         if saved < range.lo:
             consumer.advance(range, range.lo - 1, state=processor.snapshot())
         raise
+
+
+async def _commit(
+    consumer: Consumer, range: Range, made: list[Event], state: bytes | None = None, through: int | None = None
+) -> None:
+    stored = consumer.commit(range, range.lo - 1 if through is None else through, events=made, state=state)
+    assert stored is not None
+    await stored
+
+
+async def _seen_again(log: Log, range: Range, processor: Processor) -> list[Event]:
+    """Bring a state that is older than the position up to it. What comes of that is in the log already, except where the
+    processor itself has changed since: that is what this returns."""
+    lo = processor.position + 1
+    known: set[tuple[str, str, int, bytes]] = set()
+    made: list[Event] = []
+    while lo <= log.head and processor.position + 1 < range.lo:
+        events = await log.read_as_stored(lo, limit=page)
+        if not events:
+            break
+        made += processor.handle([one for one in events if one.offset < range.lo])
+        known |= {_identity(one) for one in events if one.cause}
+        lo = events[-1].offset + 1
+        if lo >= range.lo:
+            processor.position = range.lo - 1
+    while lo <= log.head and made:  # what was made of the last ones stands after them
+        events = await log.read_as_stored(lo, limit=page)
+        known |= {_identity(one) for one in events if one.cause}
+        lo = events[-1].offset + 1 if events else log.head + 1
+    return [one for one in made if _identity(one) not in known]
+
+
+def _identity(one: Event) -> tuple[str, str, int, bytes]:
+    return one.type, one.source, one.cause, one.body
 
 
 async def _news_or_tick(log: Log, position: int, due: int | None, at_most: float | None) -> None:

@@ -245,7 +245,7 @@ class Timer:
     """Wants a tick in a minute; sees when it comes, by its own idea of the time."""
 
     def __init__(self, due: int) -> None:
-        self.at, self.seen = due, list[tuple[str, int]]()
+        self.at, self.seen, self.position = due, list[tuple[str, int]](), 0
 
     def restore(self, state: bytes | None) -> None:
         pass
