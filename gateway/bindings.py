@@ -87,7 +87,7 @@ def _link(binding: Binding, found: Driver, document: Document, place: Place) -> 
 
 
 def _options(link: str, document: Document, place: Place) -> None:
-    from gateway.links import parse  # brings the radio's library along, which takes half a second on a Pi
+    from gateway.address import parse  # brings the radio's library along, which takes half a second on a Pi
 
     try:
         parse(link)
