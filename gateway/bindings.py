@@ -6,6 +6,7 @@ import string
 from typing import Any
 
 from gateway import driver, patterns
+from gateway.address import parse
 from gateway.driver import Advert, Binding, Driver, Message
 from gateway.errors import DeviceRefused
 from gateway.places import Document, Place, spoken
@@ -87,8 +88,6 @@ def _link(binding: Binding, found: Driver, document: Document, place: Place) -> 
 
 
 def _options(link: str, document: Document, place: Place) -> None:
-    from gateway.address import parse  # brings the radio's library along, which takes half a second on a Pi
-
     try:
         parse(link)
     except DeviceRefused as error:
