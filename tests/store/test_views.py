@@ -130,6 +130,10 @@ def test_alarms_come_and_go(tmp_path: Path) -> None:
         )
         await store(log, alarm("acknowledged", "hot", 4), reading(START, temperature=1.0))
         await followed(log, keeper)
+        assert [one.source for one in keeper.views.active("hot")] == ["cellar/air"]
+        assert keeper.views.active("wet") == []
+        assert keeper.views.state("cellar/air") == {"temperature": 1.0}
+        assert keeper.views.state("nowhere") == {}
         await store(log, alarm("shelved", "hot", 5, until=START + 99))  # not in the tables yet: shown all the same
 
     told(tmp_path, Machine(NOW, synchronised=True), story)

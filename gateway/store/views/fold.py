@@ -136,6 +136,14 @@ class Views:
             cell = of_source[metric] = Cell(self.series, source, metric)
         return cell
 
+    def state(self, source: str) -> dict[str, Value | None]:
+        """The newest value of each metric of a source, as flat JSON; what couldn't be read is null."""
+        return {metric: cell.value for metric, cell in self.cells.get(source, {}).items() if cell.offset}
+
+    def active(self, alarm: str) -> list[Alarm]:
+        """Where an alarm is active, longest first."""
+        return sorted((one for one in self.alarms.values() if one.alarm == alarm), key=lambda one: one.raised)
+
     def take(self, events: list[Event]) -> None:
         """The next events of the log, as they were stored."""
         for event in events:
