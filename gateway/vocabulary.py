@@ -51,7 +51,8 @@ class Place(Struct, frozen=True):
 class Vocabulary(Struct):
     """What is known about the objects of one binding: what the operator said, and what was learned.
 
-    plain  keys whose numbers need no further thought -> metric
+    plain   keys whose numbers need no further thought -> metric
+    silent  (key, text) that say nothing: names, versions
     """
 
     metrics: dict[str, str]
@@ -60,19 +61,20 @@ class Vocabulary(Struct):
     drops: Counter[str]
     plain: dict[str, str] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
+    silent: set[tuple[str, str]] = field(default_factory=set)
 
     def observe(self, data: dict[str, Any]) -> Reading | None:
         """A reading from the members of an object; None if nothing in it is a measurement. Raises Undecodable.
 
         The first loop is all there is to do for numbers under known names in canonical units: it is the fast path.
         """
-        plainly = self.plain
+        plainly, silent = self.plain, self.silent
         values: dict[str, Value] = {}
         rest = {}
         for key, value in data.items():
             if (type(value) is float or (type(value) is int and -(2**63) <= value < 2**63)) and key in plainly:
                 values[plainly[key]] = value
-            else:
+            elif type(value) is not str or (key, value) not in silent:
                 rest[key] = value
         reading = Reading(values)
         if rest:
@@ -106,6 +108,8 @@ class Vocabulary(Struct):
                 self.drops[error.reason] += 1
                 continue
             unit = written or place.unit
+            if found is None and type(value) is str:
+                self._quiet(path, value)
             if found is None or (place.metric in reading.values and (unit or place.metric not in units)):
                 continue  # nothing, or the same again: of tempc and tempf the canonical one counts, else the first
             reading.values[place.metric] = found
@@ -116,6 +120,12 @@ class Vocabulary(Struct):
         reading.units = units or None
         if problem and not reading.values:
             raise problem
+
+    def _quiet(self, path: str, text: str) -> None:
+        if len(self.silent) >= kept:
+            self.silent.clear()
+        if len(text) <= 64:
+            self.silent.add((path, text))
 
     def _place(self, path: str) -> Place:
         """What stands at a path, worked out once."""
