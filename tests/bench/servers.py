@@ -59,7 +59,7 @@ def program() -> list[str]:
 
 def configuration(port: int, *, claimed: bool = True, upstream: int | None = None, rules: Path | None = None) -> str:
     """A redcar.toml for the load."""
-    text = f'[gateway]\nname = "bench"\ndata = "data"\nrules = {[str(rules)] if rules else []}\n'
+    text = f'[gateway]\nname = "bench"\ndata = "data"\ntrust_clock = true\nrules = {[str(rules)] if rules else []}\n'
     text += f"[[listener]]\nport = {port}\n"
     if claimed:
         text += '[[binding]]\ndriver = "json"\ntopics = ["plant/{area}/{device}"]\nallow = ["*"]\n'

@@ -22,18 +22,21 @@ def text(made: list[Measurement]) -> str:
     for one in made:
         found.setdefault((one.what, one.who), []).append(one)
     middle = {key: median(one.value for one in ones) for key, ones in found.items()}
+    best = {
+        key: (max if ones[0].unit.endswith("/s") else min)(one.value for one in ones) for key, ones in found.items()
+    }
     rows = [("what", "", "median", "best", "", "beside mosquitto", "aim")]
     for key, ones in found.items():
-        best = (max if ones[0].unit.endswith("/s") else min)(one.value for one in ones)
         other = (key[0], "mosquitto")
         ratio = middle[key] / middle[other] if other in middle and key != other else None
+        beside = f"{ratio:.2f} x, best {best[key] / best[other]:.2f} x" if ratio else ""
         rows.append(
             (
                 *key,
                 _number(middle[key]),
-                _number(best) if len(ones) > 1 else "",
+                _number(best[key]) if len(ones) > 1 else "",
                 ones[0].unit,
-                f"{ratio:.2f} x" if ratio else "",
+                beside,
                 _aim(key, middle[key], ratio),
             )
         )
