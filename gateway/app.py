@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -47,6 +47,9 @@ from gateway.supervise import supervise
 from rules.engine import Engine
 from rules.load import load as load_rules
 
+if TYPE_CHECKING:
+    from gateway.sources.mqtt import Reader
+
 log = logging.getLogger("redcar")
 
 Start = Callable[[], Awaitable[None]]
@@ -69,6 +72,8 @@ class Gateway:
         wanted = settings.retention
         self.care = Care(log, Limits(wanted.cap, wanted.age, wanted.ages, wanted.thin))
         self.forwarders: list[Forwarder] = []
+        self.readers: list[Reader] = []
+        """Of brokers that already run."""
         self.devices: Devices
         self.ingest: Ingest
         self.hub: Hub
@@ -121,6 +126,8 @@ async def open_gateway(
             await gateway.hub.listen(door=Door(**structs.asdict(listener))) for listener in settings.listener
         ]
 
+        if settings.source:
+            _open_sources(gateway, tasks)
         tasks.keep("watch", lambda: _watch(gateway))
         tasks.keep("care", gateway.care.run)
         gateway.actions["status"] = lambda _: _status(gateway)
@@ -229,6 +236,16 @@ async def _open_sinks(gateway: Gateway, tasks: _Tasks) -> None:
         forwarder = Forwarder(consumer, sink, subscription, gateway.clock)
         gateway.forwarders.append(forwarder)
         tasks.keep(subscription.name, forwarder.run, forwarder.rest)
+
+
+def _open_sources(gateway: Gateway, tasks: _Tasks) -> None:
+    from gateway.sources.mqtt import Config, Reader  # paho takes a quarter of a second, which few need
+
+    for source in gateway.settings.source:
+        assert isinstance(source, Config)
+        reader = Reader(source, gateway.ingest, gateway.log, gateway.settings.gateway.name)
+        gateway.readers.append(reader)
+        tasks.keep(source.name, reader.run)
 
 
 def _bind(binding: driver.Binding) -> Bound:

@@ -11,13 +11,16 @@ from typing import Any
 
 from gateway import bindings, sinks
 from gateway.errors import ConfigError
+from gateway.hub.reasons import ProtocolError
+from gateway.hub.topics import check_filter
 from gateway.places import Document, Place, read
 from gateway.settings import Access, Listener, Settings
 from gateway.sink import Subscription
+from gateway.source import Source
 from gateway.typed import choose, shown, table, unknown
 
 _ALWAYS = ("gateway", "log", "access")  # whether they stand in the file or not
-_LATER = ("binding", "subscription")  # their types depend on what they name
+_LATER = ("binding", "subscription", "source")  # their types depend on what they name
 _SECRETS = (
     "password_file",
     "token_file",
@@ -56,6 +59,7 @@ def settings(document: Document) -> Settings:
     ]
     made.subscription = [subscription for _, subscription in subscriptions]
     bindings.once([((*place, "name"), one.name) for place, one in subscriptions], document, "rename one")
+    made.source = _sources(document)
     if made.listener and made.access:
         _listeners(made.listener, made.access, document)
     if made.access and made.access.acl:
@@ -103,6 +107,26 @@ def _subscription(given: dict[str, Any], document: Document, place: Place) -> Su
         if getattr(made, name, None):
             _private(given[name], document, (*place, name))
     return made
+
+
+def _sources(document: Document) -> list[Source]:
+    """The brokers that we read as a client."""
+    given = _tables("source", document)
+    if not given:
+        return []
+    from gateway.sources.mqtt import Config
+
+    made = [(place, one) for place, table_ in given if (one := table(Config, table_, document, place))]
+    bindings.once([((*place, "name"), one.name) for place, one in made], document, "rename one")
+    for place, one in made:
+        if one.password_file:
+            _private(document.data["source"][place[1]]["password_file"], document, (*place, "password_file"))
+        for index, topic in enumerate(one.topics):
+            try:
+                check_filter(topic)
+            except ProtocolError as error:
+                document.fault((*place, "topics", index), str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
+    return [one for _, one in made]
 
 
 def _private(written: str, document: Document, place: Place) -> None:
@@ -220,7 +244,9 @@ def _views(document: Document) -> None:
         if _mode(path := document.file.parent / written):
             there.append(path)
         else:
-            document.fault(("gateway", "views", index), f"{shown(written)} can't be found", "name a .sql file or a folder")
+            document.fault(
+                ("gateway", "views", index), f"{shown(written)} can't be found", "name a .sql file or a folder"
+            )
     if not there:
         return
     from gateway.store.views.custom import load as load_views

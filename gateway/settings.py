@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.driver import Binding, Seconds
 from gateway.sink import Subscription
+from gateway.source import Source
 
 Bytes = Annotated[int, Meta(gt=0, extra={"unit": "bytes"})]
 """A size. Files write it as text with its unit, "16MB", "2GB"; settings hold bytes."""
@@ -112,3 +113,4 @@ class Settings(Struct, kw_only=True):
     access: Access = field(default_factory=Access)
     binding: list[Binding] = field(default_factory=list)
     subscription: list[Subscription] = field(default_factory=list)
+    source: list[Source] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 import ssl
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta
 from paho.mqtt.client import Client
@@ -11,6 +11,36 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.settings import FilePath
 from gateway.sink import Subscription
+
+
+class Remote(Protocol):
+    """What the settings of a broker, and who we are there, have in common."""
+
+    host: str
+    port: int
+    protocol: Literal["5.0", "3.1.1"]
+    client_id: str | None
+    username: str | None
+    password_file: str | None
+    tls: bool
+    ca: str | None
+    certificate: str | None
+    key: str | None
+    keepalive: int
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+
+
+def fits(broker: Remote) -> None:
+    """Raises ValueError for settings that don't go together."""
+    if not broker.tls and (broker.ca or broker.certificate):
+        raise ValueError("ca, certificate: they are used with TLS only: add tls = true")
+    if bool(broker.certificate) != bool(broker.key):
+        raise ValueError("certificate, key: they belong together: give both or none")
+    if broker.password_file and broker.username is None:
+        raise ValueError("password_file: a password without a user: add username")
 
 
 class Broker(Subscription, kw_only=True):
@@ -31,12 +61,7 @@ class Broker(Subscription, kw_only=True):
     keepalive: Annotated[int, Meta(ge=5, le=65535, description="seconds of silence after which to ping")] = 30
 
     def __post_init__(self) -> None:
-        if not self.tls and (self.ca or self.certificate):
-            raise ValueError("ca, certificate: they are used with TLS only: add tls = true")
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate, key: they belong together: give both or none")
-        if self.password_file and self.username is None:
-            raise ValueError("password_file: a password without a user: add username")
+        fits(self)
 
     @property
     def where(self) -> str:
@@ -44,13 +69,15 @@ class Broker(Subscription, kw_only=True):
         return f"{self.host}:{self.port}"
 
 
-def client(broker: Broker, client_id: str) -> Client:
-    """A paho client that knows its secrets. Reads files; raises SinkRefused if one can't be used."""
+def client(broker: Remote, client_id: str, *, lasting: bool = False) -> Client:
+    """A paho client that knows its secrets. Reads files; raises SinkRefused if one can't be used.
+
+    lasting  its session outlasts the connection (3.1.1; in 5.0 that is said with CONNECT)"""
     fifth = broker.protocol == "5.0"
     made = Client(
         CallbackAPIVersion.VERSION2,
         client_id,
-        clean_session=None if fifth else True,
+        clean_session=None if fifth else not lasting,
         protocol=MQTTProtocolVersion.MQTTv5 if fifth else MQTTProtocolVersion.MQTTv311,
         reconnect_on_failure=False,
     )
@@ -79,7 +106,7 @@ class _Tidy(ssl.SSLSocket):
             raise
 
 
-def _trust(broker: Broker) -> ssl.SSLContext:
+def _trust(broker: Remote) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=broker.ca)
         context.sslsocket_class = _Tidy
@@ -103,7 +130,7 @@ certificate_faults = {
 """OpenSSL's verify codes, as far as the cure isn't to set ``ca``."""
 
 
-def unreached(broker: Broker, error: OSError) -> SinkUnavailable | SinkRefused:
+def unreached(broker: Remote, error: OSError) -> SinkUnavailable | SinkRefused:
     """Nobody there, or not whom we expected."""
     where = broker.where
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -132,7 +159,7 @@ cures = {
 """Codes of CONNACK that a repeat won't change (MQTT 5.0, 3.2.2.2); paho gives those of 3.1.1 in these numbers."""
 
 
-def unwelcome(broker: Broker, client_id: str, code: int, text: str) -> SinkUnavailable | SinkRefused:
+def unwelcome(broker: Remote, client_id: str, code: int, text: str) -> SinkUnavailable | SinkRefused:
     """Somebody is there and says no."""
     if code not in cures:
         return SinkUnavailable(f"{broker.where}: it doesn't take connections now: {text}")

@@ -62,10 +62,11 @@ def _varint(number: int) -> bytes:
 
 
 class Answer(Struct):
-    """What the receiver said to CONNECT; code 0: welcome."""
+    """What the receiver said to CONNECT; code 0: welcome. ``present``: it has kept our session."""
 
     code: int
     text: str
+    present: bool = False
     receive_maximum: int = 65_535
     largest_packet: int = 268_435_455
     most_qos: int = 2
@@ -93,9 +94,10 @@ class Connection:
         client.on_publish = self._acknowledged
         client.on_disconnect = self._disconnected
 
-    async def open(self, host: str, port: int, keepalive: int) -> Answer:
-        """Dial and introduce ourselves; gives the receiver's answer. Raises OSError, or TimeoutError if there is none."""
-        dialling = asyncio.ensure_future(asyncio.to_thread(self._client.connect, host, port, keepalive))
+    async def open(self, host: str, port: int, keepalive: int, **more: Any) -> Answer:
+        """Dial and introduce ourselves; gives the receiver's answer. Raises OSError, or TimeoutError if there is none.
+        ``more`` is for paho's connect()."""
+        dialling = asyncio.ensure_future(asyncio.to_thread(self._client.connect, host, port, keepalive, **more))
         try:
             await asyncio.shield(dialling)
             self._watch()
@@ -114,6 +116,10 @@ class Connection:
         while info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # that packet id still waits for its PUBACK: try the next
             info = self._client.publish(topic, payload, 1, properties=properties)
         self.waiting[info.mid] = answered, self._loop.time()
+
+    def acknowledge(self, id: int, qos: int) -> None:
+        """A message that came is on the disk."""
+        self._client.ack(id, qos)
 
     def close(self) -> None:
         """Say goodbye, if the receiver still listens."""
@@ -198,7 +204,7 @@ class Connection:
 
     def _connected(self, client: Client, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         if not self._answer.done():
-            answer = Answer(code.value if code.is_failure else 0, _words(code, properties))
+            answer = Answer(code.value if code.is_failure else 0, _words(code, properties), flags.session_present)
             answer.receive_maximum = getattr(properties, "ReceiveMaximum", answer.receive_maximum)
             answer.largest_packet = getattr(properties, "MaximumPacketSize", answer.largest_packet)
             answer.most_qos = getattr(properties, "MaximumQoS", answer.most_qos)

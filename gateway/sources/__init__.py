@@ -1,0 +1,1 @@
+"""Where readings come from besides our own hub and links."""
