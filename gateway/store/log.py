@@ -198,6 +198,8 @@ class Log(Pages):
     def lazily(self, key: str, statement: Statement) -> None:
         """Execute this with some later commit; a newer one with the same key replaces it. For what may be lost: a
         position that a crash sets back costs sending again, nothing else."""
+        if not self._lazy:
+            self._arrived.set()
         self._lazy[key] = statement
 
     def forget(self, key: str) -> None:
@@ -224,12 +226,12 @@ class Log(Pages):
             await self._commit()
 
     async def _idle(self) -> None:
-        """Wait for work. What is lazy gets its commit when nothing has come for a second."""
-        while not self._arrived.is_set():
-            if not self._lazy:
-                await self._arrived.wait()
-            elif not await self._within(self._arrived, lazy_every):
-                return
+        """Wait for work. What is lazy gets a commit of its own when no event has come for a second."""
+        if not self._lazy:
+            await self._arrived.wait()
+        if not self._pending and not self._closing:
+            self._arrived.clear()
+            await self._within(self._arrived, lazy_every)
 
     @staticmethod
     async def _within(event: asyncio.Event, seconds: float) -> bool:

@@ -162,6 +162,20 @@ def test_events_and_their_statements_are_one_transaction(tmp_path: Path) -> None
     asyncio.run(story())
 
 
+def test_what_is_lazy_is_written_though_nothing_else_comes(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        await acknowledged(log, reading(1))
+        await asyncio.sleep(0)  # the writer waits for work now
+        log.lazily("k", ("insert into meta values ('lazy', 1)", ()))
+        async with asyncio.timeout(10):
+            while not await log.query("select 1 from meta where key = 'lazy'"):
+                await asyncio.sleep(0.05)
+        await log.close()
+
+    asyncio.run(story())
+
+
 def test_full_says_when_senders_should_wait(tmp_path: Path) -> None:
     async def story() -> None:
         log = await opened(tmp_path, queue=10_000)
