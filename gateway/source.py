@@ -13,9 +13,7 @@ class Source(Struct, kw_only=True):
         list[str],
         Meta(min_length=1, description='filters to subscribe to; "$share/redcar/plant/#" with a stand-by gateway'),
     ]
-    qos: Annotated[
-        int, Meta(ge=0, le=2, description="0: may be lost; from 1 on acknowledged once it is on the disk")
-    ] = 1
+    qos: Annotated[int, Meta(ge=0, le=1, description="0: may be lost; 1: acknowledged once it is on the disk")] = 1
     prefix: Annotated[str, Meta(description='put before each topic, to tell brokers apart: "house/"')] = ""
     expiry: Annotated[
         int, Meta(ge=0, description="seconds the broker keeps messages for us while we are away (5.0)")

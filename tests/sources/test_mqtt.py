@@ -75,12 +75,14 @@ async def values(gateway: Any) -> list[int]:
 @both
 @pytest.mark.parametrize("qos", [1, 2])
 def test_nothing_is_missing_over_a_restart_of_ours(protocol: str, qos: int, tmp_path: Path) -> None:
+    """At whatever QoS it was published."""
+
     async def story() -> None:
         port = free_port()
         with mosquitto(tmp_path, port):
             await send(port, "0")
             texts = [f'{{"n": {n}}}' for n in range(60)]
-            more = {"binding": [CLAIM], "source": [source(port, protocol=protocol, qos=qos)]}
+            more = {"binding": [CLAIM], "source": [source(port, protocol=protocol)]}
             async with house(tmp_path / "data", **more) as (gateway, _):
                 await until(lambda: gateway.readers[0].connected)
                 await asyncio.sleep(0.2)  # SUBSCRIBE is behind CONNECT
@@ -94,8 +96,6 @@ def test_nothing_is_missing_over_a_restart_of_ours(protocol: str, qos: int, tmp_
                         await asyncio.sleep(0.02)
                         found = await values(gateway)
             assert sorted(set(found)) == list(range(60))
-            if qos == 2:
-                assert found == list(range(60))
 
     asyncio.run(story())
 
