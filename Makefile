@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench replay faults clean
+.PHONY: demo test check bench replay faults fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make check   format, lint, strict types, rule tests, the example configurations"
 	@echo "make bench   speed, beside mosquitto in the same run; prints a table"
+	@echo "make fuzz    spoiled packets into the hub for a minute"
 	@echo "make replay  a real machine's temperature through threshold and anomaly rules"
 
 $(STAMP): pyproject.toml
@@ -38,6 +39,9 @@ bench: $(STAMP)
 
 replay: $(STAMP)
 	$(BIN)/python -m tests.replay_nab $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.hub.fuzz $(or $(ARGS),--seconds 60)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

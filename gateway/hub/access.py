@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import secrets
+import time
 from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ from msgspec import Struct
 
 from gateway.errors import ConfigError, Fault, RedcarError
 from gateway.hub import rights
+from gateway.hub.guests import Guesses
 from gateway.hub.limits import Limits
 from gateway.hub.reasons import Reason
 from gateway.hub.topics import OWN, excess
@@ -190,6 +192,7 @@ class Access:
         self._limits = limits or Limits()
         self._users: dict[str, _Secret] = {}
         self._stamp: tuple[int, ...] | None = None
+        self._guesses = Guesses(self._limits.wrong, time.monotonic)
         self._key = secrets.token_bytes(32)
         self._right: set[bytes] = set()
         self._trying: dict[bytes, asyncio.Future[bool]] = {}
@@ -238,13 +241,18 @@ class Access:
             self._load()
         except ConfigError as error:
             raise Refused(Reason.SERVER_UNAVAILABLE, str(error)) from error
+        if self._guesses.too_many(address, name):
+            text = f"too many wrong passwords for user {name[:64]!r} from there: they are looked at again in a minute"
+            raise Refused(Reason.BANNED, text)
         secret = self._users.get(name)
         if secret is None:
             if not self._users and anonymous:
                 return None  # nobody has a name here yet, and it would have been let in without one
+            self._guesses.wrong(address, name)
             await self._fits(name, _NOBODY, password or b"")  # or the time it takes would tell which users there are
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"there is no user {name!r}: redcar user add makes one")
         if not await self._fits(name, secret, password or b""):
+            self._guesses.wrong(address, name)
             cure = "correct it there, or set a new one with redcar user add"
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"wrong password for user {name!r}: {cure}")
         return name

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from gateway.hub import lasting, replays
-from gateway.hub.access import Refused
+from gateway.hub.access import Refused, is_loopback
 from gateway.hub.doors import Door
 from gateway.hub.inlet import Statement
 from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscribe
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from gateway.hub.listener import Hub
 
 _FORBIDDEN = re.compile(r"[+#/\x00-\x1f\x7f-\x9f]")
+_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)  # two minutes; the system's own settings take two hours
 _SOCKET_BUFFER = 65_536  # bytes the transport may hold before we keep messages in line instead
 
 
@@ -47,7 +53,9 @@ class Connection(asyncio.Protocol):
         self.address = str((transport.get_extra_info("peername") or ["?"])[0])
         self._transport.set_write_buffer_limits(_SOCKET_BUFFER)
         # keep-alive 0 means that nothing else would ever notice a peer that lost its power
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        own = transport.get_extra_info("socket")
+        for level, option, value in _ALIVE:
+            own.setsockopt(level, option, value)
         self.session.flush = lambda: self._hub.later(self)
         self._hub.enter(self)
         self.regulate()
@@ -213,6 +221,8 @@ class Connection(asyncio.Protocol):
         if session.over:
             return  # another client with this id was faster
         hub.connects += 1
+        if not is_loopback(self.address):
+            hub.guests.known(self.address)
         known, may_publish = hub.rights(user, client_id)
         events = session.accept(
             user,

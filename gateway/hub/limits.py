@@ -6,7 +6,10 @@ from msgspec import Struct
 class Limits(Struct, kw_only=True, frozen=True):
     """Defaults suit a Raspberry Pi with a house full of devices. Sizes in bytes, durations in seconds."""
 
-    connections: int = 500  # the newest is closed
+    connections: int = 2000  # the newest is closed
+    per_address: int = 100  # of them from one address other than loopback; likewise
+    strangers: int = 20  # of those, not yet let in; likewise
+    wrong: int = 10  # wrong passwords of one user from one address in a minute: then they aren't looked at for a minute
     connect_within: float = 5.0  # no whole CONNECT by then: closed
     connect: int = 64 * 1024  # largest CONNECT: closed as soon as its length is read
     packet: int = 256 * 1024  # largest packet: refused from its length, before it is buffered (0x95)
@@ -30,4 +33,5 @@ class Limits(Struct, kw_only=True, frozen=True):
     filters: int = 1000  # per SUBSCRIBE or UNSUBSCRIBE; Home Assistant sends up to 500 at once. More: 0x97
 
     retained: int = 10_000  # topics; the next aren't retained
+    retained_per_user: int = 1_000  # of them published by one user; likewise
     retained_bytes: int = 16_000_000  # topics and payloads; likewise

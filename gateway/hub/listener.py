@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from gateway.clock import Clock
 from gateway.errors import ConfigError, Fault
-from gateway.hub.access import Access
+from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
 from gateway.hub.doors import Door, Wrapped
+from gateway.hub.guests import Guests
 from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Statement
 from gateway.hub.limits import Limits
@@ -93,6 +94,7 @@ class Hub:
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will)
         self.broker.hired = self._hire
         self.refusals = Refusals(self.now)
+        self.guests = Guests(self.limits)
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,14 +180,17 @@ class Hub:
         """A socket was opened."""
         self.connections.add(connection)
         self.most = max(self.most, len(self.connections))
+        why = None if is_loopback(connection.address) else self.guests.enter(connection.address)
         if len(self.connections) > self.limits.connections:
-            self.refusals.note(
-                connection.address, f"turned away: {self.limits.connections} clients are connected already"
-            )
+            why = f"{self.limits.connections} clients are connected already"
+        if why:
+            self.refusals.note(connection.address, f"turned away: {why}")
             connection.abort()
 
     def exit(self, connection: Connection) -> None:
         """A socket was closed, for whatever reason."""
+        if not is_loopback(connection.address):
+            self.guests.leave(connection.address, connection.session.accepted)
         self.connections.discard(connection)
         self.sessions.leave(connection.session)
         if not self.connections:

@@ -46,6 +46,7 @@ class Retained:
         self._now = now or _wall(Clock())
         self._tree: Tree[Kept] = Tree()
         self._topics = 0
+        self._users: Counter[str] = Counter()  # topics of each user
         self._bytes = 0
         self._underway: Counter[str] = Counter()  # topic -> changes given out and not settled
         self._surplus: set[str] = set()  # topics whose row has to go with the next transaction
@@ -143,7 +144,9 @@ class Retained:
         message = kept.message
         self._drop(message.topic)
         size = _size(message)
-        room = self._topics < self._limits.retained and self._bytes + size <= self._limits.retained_bytes
+        limits, user = self._limits, message.user
+        room = self._topics < limits.retained and self._bytes + size <= limits.retained_bytes
+        room = room and (user is None or self._users[user] < limits.retained_per_user)
         if not room and not message.topic.startswith((OWN, "$")):
             self.refused += 1
             self._surplus.add(message.topic)
@@ -153,6 +156,8 @@ class Retained:
         self._leaving.discard(message.topic)
         self._topics += 1
         self._bytes += size
+        if user is not None:
+            self._users[user] += 1
 
     def _drop(self, topic: str) -> None:
         kept = self._tree.get(topic)
@@ -160,6 +165,11 @@ class Retained:
             self._tree.drop(topic)
             self._topics -= 1
             self._bytes -= _size(kept.message)
+            user = kept.message.user
+            if user is not None:
+                self._users[user] -= 1
+                if not self._users[user]:
+                    del self._users[user]
 
 
 def _size(message: Publish) -> int:

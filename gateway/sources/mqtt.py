@@ -1,8 +1,9 @@
 """An MQTT broker that already runs (mosquitto, EMQX, Zigbee2MQTT's): read as a client, acknowledged after the commit.
 
 PUBACK leaves when the message is on the disk, in the order the messages came. QoS 2 isn't offered: paho sends PUBREC at once,
-and what is lost between PUBREC and the commit nobody sends again; QoS 1 with our memory of repeats is safer. The broker keeps our session, so what
-comes while we are away comes when we are back; if it has lost the session, a ``gap`` event says that something may be missing.
+and what is lost between PUBREC and the commit nobody sends again; QoS 1 with our memory of repeats is safer. The broker keeps
+our session, so what comes while we are away comes when we are back; if it has lost the session, a ``gap`` event says that
+something may be missing.
 """
 
 import asyncio

@@ -1,0 +1,144 @@
+"""Many at once, guessers, and clients that put each other out: bounded, and others notice nothing."""
+
+import asyncio
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway.hub.access import Access, Refused, add_user
+from gateway.hub.guests import Guesses, Guests
+from gateway.hub.inlet import Publish
+from gateway.hub.limits import Limits
+from gateway.hub.packets import V311, Ack, Connack, Connect, Delivery
+from gateway.hub.properties import Kind
+from gateway.hub.reasons import Reason
+from gateway.hub.retained import Retained
+from tests.hub import fuzz
+from tests.hub.house import house
+from tests.hub.peers import Desk, enter, hub_at, knock, until
+
+
+def test_a_short_fuzz() -> None:
+    rng = Random(20261121)
+    for _ in range(3):
+        room = fuzz.Room(rng)
+        for _ in range(1500):
+            room.step()
+        room.close()
+        fuzz.websocket(rng)
+        assert room.errors > 100
+
+
+def test_junk_on_sockets_gives_every_slot_back() -> None:
+    async def story() -> None:
+        rng = Random(7)
+        room = fuzz.Room(rng)
+        async with hub_at(Desk()) as (hub, port):
+            neighbour = await enter(port, id="neighbour")
+            for _ in range(150):
+                peer = await knock(port)
+                if rng.random() < 0.7:
+                    peer.writer.write(rng.choice(fuzz.CONNECTS))
+                peer.writer.write(b"".join(room.chunk() for _ in range(5)))
+                await asyncio.sleep(0)
+                await peer.close()
+            await until(lambda: len(hub.connections) == 1)
+            assert await neighbour.silent()
+            assert set(hub.broker.members) == {"neighbour"}
+            assert not hub.guests
+
+    asyncio.run(story())
+
+
+def test_guests_are_counted_by_address() -> None:
+    guests = Guests(Limits(per_address=3, strangers=2))
+    assert guests.enter("10.0.0.1") is None
+    guests.known("10.0.0.1")
+    assert guests.enter("10.0.0.1") is None
+    assert guests.enter("10.0.0.1") is None
+    assert "not said who they are" in (
+        guests.enter("10.0.0.2") or guests.enter("10.0.0.2") or guests.enter("10.0.0.2") or ""
+    )
+    assert "connected already" in (guests.enter("10.0.0.1") or "")
+    for known in (True, False, False, False):
+        guests.leave("10.0.0.1", known)
+    for _ in range(3):
+        guests.leave("10.0.0.2", False)
+    assert not guests
+
+
+def test_guessing_is_paused_for_that_user_from_there_only(tmp_path: Path) -> None:
+    async def story() -> None:
+        users = tmp_path / "users"
+        for name in ("kitchen", "cellar"):
+            add_user(users, name, "right")
+        access = Access(users, limits=Limits(wrong=3))
+        for n in range(5):
+            with pytest.raises(Refused) as refused:
+                await access.admit("kitchen", b"wrong", "10.0.0.1")
+            assert refused.value.reason == (Reason.BAD_USER_OR_PASSWORD if n < 3 else Reason.BANNED)
+        with pytest.raises(Refused, match="a minute"):
+            await access.admit("kitchen", b"right", "10.0.0.1")
+        assert await access.admit("kitchen", b"right", "10.0.0.2") == "kitchen"
+        assert await access.admit("cellar", b"right", "10.0.0.1") == "cellar"
+        access.close()
+
+    asyncio.run(story())
+
+
+def test_a_minute_later_it_is_looked_at_again() -> None:
+    now = 0.0
+    guesses = Guesses(2, lambda: now)
+    guesses.wrong("a", "u")
+    guesses.wrong("a", "u")
+    assert guesses.too_many("a", "u")
+    now = 60.0
+    assert not guesses.too_many("a", "u")
+
+
+def test_retained_per_user() -> None:
+    retained = Retained(Limits(retained_per_user=2))
+    for n in range(4):
+        message = Publish(f"a/{n}", b"x", 0, True, None, "c", "u")
+        retained.changes([message])
+        retained.settle([message])
+    assert (len(retained), retained.refused) == (2, 2)
+    gone = Publish("a/0", b"", 0, True, None, "c", "u")
+    retained.settle([gone])
+    retained.settle([Publish("a/9", b"x", 0, True, None, "c", "u")])
+    assert len(retained) == 2
+
+
+def test_a_thousand_clients_after_a_power_cut(tmp_path: Path) -> None:
+    """All are let in, all are acknowledged, all is in the log."""
+
+    async def client(port: int, n: int) -> None:
+        peer = await knock(port, V311)
+        peer.send(Connect(f"device-{n}", V311, keep_alive=60), Delivery(Publish("a", str(n).encode(), 1), 1))
+        assert await peer.got() == Connack()
+        assert await peer.got() == Ack(Kind.PUBACK, 1)
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            await asyncio.gather(*(client(port, n) for n in range(1000)))
+            assert gateway.hub.status().clients == 1000
+            events = await gateway.log.read(1, limit=5000)
+            assert {one.data["payload"] for one in events if one.type == "message"} == {str(n) for n in range(1000)}
+
+    asyncio.run(story())
+
+
+def test_two_of_one_client_id_in_a_loop() -> None:
+    """They put each other out; nobody else notices, and nothing is left of them."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, port):
+            neighbour = await enter(port, id="neighbour")
+            for _ in range(100):
+                await enter(port, id="twin")
+            await until(lambda: len(hub.connections) == 2)
+            assert await neighbour.silent()
+            assert hub.status().refused == 99
+
+    asyncio.run(story())
