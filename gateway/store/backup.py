@@ -1,6 +1,5 @@
 """Copies of a log: made beside a running gateway, and put back in its place."""
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -94,11 +93,7 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
             files.found_anew(db, max(mark, copy.head), "log.restored", data, empty=False)
         aside = _kept_aside(path, epoch)
         partial.rename(path)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        files.sync_folder(folder)
     return copy, aside
 
 

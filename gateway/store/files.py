@@ -59,9 +59,20 @@ def open_damaged(path: Path) -> sqlite3.Connection:
     return db
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def lock(folder: Path) -> int:
     """Take the folder for this process until it ends, and give the descriptor that holds the lock."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sync_folder(folder.parent)  # else a power cut may take the whole log: SQLite sees to the names within only
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

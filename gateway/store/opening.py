@@ -43,8 +43,11 @@ async def opened(folder: Path, machine: str) -> Opened:
         lock = files.lock(folder)
         undo.callback(os.close, lock)
         path = folder / files.name
-        if (folder / "damaged").exists():
+        if path.exists() and (folder / "damaged").exists():
             set_aside(folder, "SQLite found it damaged while writing")
+        elif not path.exists() and (aside := waiting(folder)):
+            (folder / "damaged").unlink(missing_ok=True)
+            _begin_beyond(folder, aside, "it was set aside, and nothing had taken its place yet")
         db = await files.connect(path)
         undo.push_async_callback(db.close)
         try:
@@ -84,14 +87,16 @@ def alone(folder: Path) -> Iterator[None]:
 def _prepare(db: sqlite3.Connection, path: Path) -> files.Found:
     files.tune(db)
     migrate.bring_up(db, path)
-    db.execute("select * from owed").fetchall()  # what readers rest on must be whole; blocks may be damaged
+    for table in ("lost", "owed", "state", *small):  # what readers rest on must be whole; blocks may be damaged
+        for _ in db.execute(f"select * from {table}"):
+            pass
     return files.prepare(db)
 
 
 def set_aside(folder: Path, reason: str) -> Path:
     """Rename a log that can't be opened, and make a new one whose offsets begin beyond those of the old one."""
     path = folder / files.name
-    epoch, mark = _what_can_be_told(path)
+    epoch, _ = _what_can_be_told(path)
     aside = folder / f"events.{epoch:x}.damaged" if epoch else folder / "events.unknown.damaged"
     number = 1
     while aside.exists():
@@ -101,19 +106,32 @@ def set_aside(folder: Path, reason: str) -> Path:
         if (old := path.with_name(path.name + end)).exists():
             old.rename(aside.with_name(aside.name + end))
     (folder / "damaged").unlink(missing_ok=True)
+    _begin_beyond(folder, aside, reason)
+    return aside
+
+
+def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
+    """Put a new log in the place of one that was set aside. It gets its name when it is complete: until then the next start
+    does this again, for a log that began at 1 would use its offsets twice."""
+    partial = folder / "beginning"
+    for end in ("-wal", "-shm", "-journal", ""):
+        partial.with_name(partial.name + end).unlink(missing_ok=True)
+    epoch, _ = _what_can_be_told(aside)
+    mark = max(_what_can_be_told(path)[1] for path in _set_aside(folder))
     mark = (mark // generous + 2) * generous if mark else beyond
     data = {"reason": reason, "kept": aside.name, "epoch": f"{epoch:x}" if epoch else None, "first": mark + 1}
-    db = sqlite3.connect(path, isolation_level=None)
+    db = sqlite3.connect(partial, isolation_level=None)
     try:
         files.tune(db)
-        migrate.bring_up(db, path)
-        files.found_anew(db, mark, "log.damaged", data, empty=True)
+        migrate.bring_up(db, partial)
         with closing(files.open_damaged(aside)) as damaged:
             for table in small:
                 _carry(damaged, db, table)
+        files.found_anew(db, mark, "log.damaged", data, empty=True)
     finally:
         db.close()
-    return aside
+    partial.rename(folder / files.name)
+    files.sync_folder(folder)
 
 
 small = ("device", "retained", "session", "subscription", "qos2", "sequence", "clock")
@@ -136,8 +154,11 @@ def _carry(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None
 
 def waiting(folder: Path) -> Path | None:
     """A log that was set aside and isn't salvaged yet."""
-    names = (path for path in folder.glob("events.*.damaged*") if not path.name.endswith(("-wal", "-shm", ".salvaged")))
-    return min(names, default=None)
+    return min((path for path in _set_aside(folder) if path.suffix != ".salvaged"), default=None)
+
+
+def _set_aside(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("events.*.damaged*") if not path.name.endswith(("-wal", "-shm"))]
 
 
 def _what_can_be_told(path: Path) -> tuple[int, int]:

@@ -424,3 +424,26 @@ def test_what_meta_says_is_readable(tmp_path: Path) -> None:
         meta = dict(db.execute("select key, value from meta").fetchall())
     assert (meta["clean"], meta["mark"], meta["machine"]) == (1, 1_000, "here")
     assert json.loads(meta.get("announced", "[]")) == []
+
+
+@pytest.mark.parametrize("left", ["nothing", "a beginning", "a note"])
+def test_a_log_set_aside_by_a_start_that_was_cut_short_is_followed_by_the_next_start(left: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await Log.open(tmp_path, Clock(), machine="m")
+        await fill(log, 300)
+        await log.close()
+        (tmp_path / "events.db").rename(tmp_path / "events.abc.damaged")
+        if left == "a beginning":
+            (tmp_path / "beginning").write_bytes(b"half of a log")
+        if left == "a note":
+            (tmp_path / "damaged").touch()
+        for _ in range(2):  # and by none after it
+            log = await Log.open(tmp_path, Clock(), machine="m")
+            await fill(log, 1)
+            assert log.first == 2_000_001  # beyond all that the old one has used
+            assert log.aside == tmp_path / "events.abc.damaged"
+            await log.close()
+        assert not list(tmp_path.glob("beginning*"))
+        assert not (tmp_path / "damaged").exists()
+
+    asyncio.run(story())
