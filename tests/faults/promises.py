@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,23 +14,27 @@ from gateway.store.log import Log, Pace
 from tests.faults.worker import pad
 
 
-def faults(folder: Path, said: list[str]) -> list[str]:
-    """Open what is left as a gateway would; give every promise that was broken. It must be able to go on, too."""
+def faults(folder: Path, said: list[str], *, salvaged: bool = False) -> list[str]:
+    """Open what is left as a gateway would; give every promise that was broken. It must be able to go on, too.
+
+    salvaged  it was set aside and salvaged in between: rules begin anew then, and offsets far beyond the old ones"""
     try:
-        return asyncio.run(_faults(folder, said))
+        return asyncio.run(_faults(folder, said, salvaged))
     except sqlite3.DatabaseError as error:
         return [f"corrupt: {error}"]
 
 
-async def _faults(folder: Path, said: list[str]) -> list[str]:
+async def _faults(folder: Path, said: list[str], salvaged: bool) -> list[str]:
     log = await Log.open(folder, Clock(trust=True), pace=Pace(0.0, 0.0), machine="test")
     try:
         if log.aside:
             return [f"corrupt: set aside as {log.aside}"]
         events = await _everything(log)
         found = [f"corrupt: {lo}..{hi} can't be read" for lo, hi in log.lost]
-        found += _lost(events, log.head, said)
-        found += await _positions(log, events, said)
+        found += _lost(events, said)
+        if not salvaged:
+            found += _unknown(events, log.head)
+            found += await _positions(log, events, said)
         stored = log.append([event("reading", "plant/air", {"n": -1}, time=0)])
         assert stored
         await stored
@@ -46,16 +51,22 @@ async def _everything(log: Log) -> list[Event]:
     return events
 
 
-def _lost(events: list[Event], head: int, said: list[str]) -> list[str]:
-    """Offsets of which nobody says what became of them; numbers that were acknowledged and aren't there."""
-    there = {one.offset: one for one in events}
-    given_up = [part for one in events if one.type == "gap" for part in one.data["ranges"]]
+def _given_up(events: list[Event]) -> Callable[[int], bool]:
+    """Whether a gap says of an offset that it was given up."""
+    ranges = [part for one in events if one.type == "gap" for part in one.data["ranges"]]
+    return lambda offset: any(lo <= offset <= hi for lo, hi, _ in ranges)
 
-    def owned_up(offset: int) -> bool:
-        return any(lo <= offset <= hi for lo, hi, _ in given_up)
 
-    found = [f"lost: nobody knows of {n}" for n in range(1, head + 1) if n not in there and not owned_up(n)]
-    found += [
+def _unknown(events: list[Event], head: int) -> list[str]:
+    """Offsets of which nobody says what became of them."""
+    there, given_up = {one.offset for one in events}, _given_up(events)
+    return [f"lost: nobody knows of {n}" for n in range(1, head + 1) if n not in there and not given_up(n)]
+
+
+def _lost(events: list[Event], said: list[str]) -> list[str]:
+    """Numbers that were acknowledged and aren't there, and what isn't what was written."""
+    there, owned_up = {one.offset: one for one in events}, _given_up(events)
+    found = [
         f"corrupt: {one.offset} isn't what was written"
         for one in events
         if one.type == "reading" and one.data["n"] >= 0 and one.data["pad"] != pad(one.data["n"])

@@ -8,6 +8,7 @@ seen 40                the rules' position, their state and their alarm are
 delivered 40           what the sink has got; its position may lag behind in the table
 merged 40              blocks up to there are one
 given up 1 40          so are the gap that says so and that it is gone
+salvaged               what was in the log that had been set aside
 closed
 
 It checkpoints every 20 pages, so that a short run meets every phase of it. ``normal`` and ``off`` are what SQLite would
@@ -29,6 +30,7 @@ from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.ranges import Flight
 from gateway.store.retention import Limits, plan_delete
+from gateway.store.salvage import salvage
 
 
 def say(*words: object) -> None:
@@ -46,6 +48,7 @@ async def work(folder: Path, rounds: int, synchronous: str) -> None:
     await log.disk._db.run(lambda db: db.execute(f"pragma synchronous = {synchronous}"))
     say("opened", log.head)
     consumers = await Consumers.load(log)
+    salvaging = asyncio.create_task(salvage(log, consumers, asyncio.sleep)) if log.aside else None
     rules, sink = await consumers.open("rules"), await consumers.open("sink")
     seeing, sending = rules.owed("live"), sink.owed("live")
     assert seeing
@@ -90,6 +93,9 @@ async def work(folder: Path, rounds: int, synchronous: str) -> None:
                 await care._give_up(gone, "cap", "delete")
                 for lo, hi, _ in gone.ranges:
                     say("given up", lo, hi)
+    if salvaging:
+        await salvaging
+        say("salvaged")
     await log.close()
     say("closed")
 
