@@ -48,6 +48,7 @@ def main() -> int:
 
 PARTS = {
     "acknowledged": lambda folder, args: measures.acknowledged(folder, args.rounds, args.messages),
+    "waiting": lambda folder, args: measures.waiting(folder, args.rounds),
     "saturated": lambda folder, args: measures.saturated(folder, args.rounds, args.messages),
     "paced": lambda folder, args: measures.paced(folder, 10.0),
     "memory": lambda folder, args: measures.memory(folder, 300_000),

@@ -57,6 +57,17 @@ def acknowledged(folder: Path, rounds: int, messages: int) -> Iterator[Measureme
                 yield Measurement(what, who, result.rate, "messages/s", number, share)
 
 
+def waiting(folder: Path, rounds: int) -> Iterator[Measurement]:
+    """Clients that go on only when they are acknowledged: 20 in flight is what paho and mosquitto's bridge do unless told
+    otherwise, 1 is what small devices do. Commits are paced, so here the pace is what is measured."""
+    for what, window, messages in (("1 connection x 20", 20, 4_000), ("1 connection x 1", 1, 200)):
+        for number in range(1, rounds + 1):
+            for who, start in (("redcar, readings", servers.redcar), ("mosquitto", servers.mosquitto)):
+                with start(folder / "server") as server:
+                    result = drive(server, window=window, messages=messages)
+                yield Measurement(what, who, result.rate, "messages/s", number)
+
+
 @contextmanager
 def whole_job(folder: Path) -> Iterator[tuple[servers.Server, servers.Server]]:
     """A gateway with twenty rules that forwards everything to a broker; both."""
