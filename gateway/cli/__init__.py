@@ -9,6 +9,7 @@ import os
 import pkgutil
 import sys
 from importlib import import_module
+from types import ModuleType
 
 from gateway import __version__
 
@@ -57,4 +58,28 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (
+        OSError,
+        _sqlite().OperationalError,
+    ) as error:  # looked at when something is raised only: sqlite3 takes its time
+        print(f"redcar: {_told(error)}", file=sys.stderr)
+        return 3
     return code
+
+
+def _sqlite() -> ModuleType:
+    return import_module("sqlite3")
+
+
+def _told(error: Exception) -> str:
+    """What the system refused, and what to do."""
+    user = "run this as the gateway's user: sudo -u redcar redcar ..."
+    if not isinstance(error, OSError):
+        return f"the log can't be opened or read ({error}): {user}, and look whether the disk is full or read-only"
+    what = f"{error.filename}: " if error.filename else ""
+    problem = (error.strerror or str(error)).lower()
+    if isinstance(error, PermissionError):
+        return f"{what}{problem}: {user}, or correct who may use it"
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, FileExistsError)):
+        return f"{what}{problem}: correct its name"
+    return f"{what}{problem}: look at the disk, then try again"

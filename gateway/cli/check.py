@@ -48,9 +48,14 @@ def check(args: argparse.Namespace) -> int:
 
 
 def _files(named: list[str]) -> list[Path]:
+    from gateway.errors import ConfigError, Fault
+
     files: list[Path] = []
     for path in map(Path, named):
-        files += sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        found = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not found:
+            raise ConfigError([Fault(str(path), 0, "", "there is no .toml file in this folder", "name another")])
+        files += found
     return files
 
 

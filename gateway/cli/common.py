@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import RedcarError
+from gateway.errors import ConfigError, Fault, RedcarError
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -20,6 +20,23 @@ units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 class NoLog(RedcarError):
     """There is nothing to look into."""
+
+
+def misused(problem: str, cure: str) -> ConfigError:
+    """The command itself is faulty: exit code 2."""
+    return ConfigError([Fault("redcar", 0, "", problem, cure)])
+
+
+def count(text: str) -> int:
+    """How many, on the command line."""
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' isn't a number: write 0 or more")
+    return int(text)
+
+
+def harmless(text: str) -> str:
+    """What may go to a terminal: names and payloads come from strangers, who could move the cursor or reverse the line."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def add_log(parser: argparse.ArgumentParser) -> None:
@@ -111,14 +128,14 @@ async def _act(settings: "Settings", request: dict[str, Any]) -> Any:
 
 
 def moment(text: str) -> int:
-    """A time in µs: ``30m`` ago, or an ISO date and time, local unless it names a zone."""
+    """A time in µs: ``30m`` ago, or an ISO date and time, local unless it names a zone. Raises ConfigError."""
     ago = re.fullmatch(r"(\d+)([smhd])", text)
     if ago:
         return int((time.time() - int(ago[1]) * units[ago[2]]) * 1_000_000)
     try:
         return int(datetime.fromisoformat(text).timestamp() * 1_000_000)
     except ValueError:
-        raise NoLog(f"'{text}' isn't a time: write e.g. 30m, 2h, 7d, 2026-11-21 or 2026-11-21T06:00") from None
+        raise misused(f"'{text}' isn't a time", "write e.g. 30m, 2h, 7d, 2026-11-21 or 2026-11-21T06:00") from None
 
 
 def show_time(microseconds: int) -> str:

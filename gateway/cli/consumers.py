@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from gateway.cli.common import act, add_log, ask_running, open_log, show_span, show_time
+from gateway.cli.common import act, add_log, ask_running, harmless, open_log, show_span, show_time
 
 examples = """\
 examples:
@@ -83,4 +83,4 @@ def _line(lane: dict[str, Any]) -> str:
         how = "; not connected" + (f": {lane['problem']}" if lane["problem"] else "")
         if lane["next_try"]:
             how += f" (tried {lane['attempts']} times, again at {show_time(lane['next_try'])})"
-    return f"{lane['consumer']:20} {lane['lane']:12} {', '.join(parts)}{how}"
+    return harmless(f"{lane['consumer']:20} {lane['lane']:12} {', '.join(parts)}{how}")

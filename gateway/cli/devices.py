@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from gateway.cli.common import act, add_log, ask_running, open_log, show_time
+from gateway.cli.common import act, add_log, ask_running, harmless, open_log, show_time
 
 examples = """\
 examples:
@@ -64,7 +64,7 @@ def _on_disk(args: argparse.Namespace) -> list[dict[str, Any]]:
 def _line(one: dict[str, Any]) -> str:
     there = "" if one["online"] is None else "online" if one["online"] else "offline"
     seen = f"last seen {show_time(one['seen'])}" if one["seen"] else f"known since {show_time(one['since'])}"
-    return f"{one['source']:30} {one['driver']:12} {one['state']:8} {there:8} {seen}"
+    return f"{harmless(one['source']):30} {one['driver']:12} {one['state']:8} {there:8} {seen}"
 
 
 def _decide(args: argparse.Namespace) -> int:

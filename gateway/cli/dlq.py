@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import NoLog, act, add_log, open_log, show_time
+from gateway.cli.common import NoLog, act, add_log, harmless, misused, open_log, show_time
 
 if TYPE_CHECKING:
     from gateway.event import Event
@@ -65,10 +65,8 @@ def _list(args: argparse.Namespace) -> int:
         data = letter.data
         about = f"{data['consumer']} <- {data['offset']}" if data.get("stage") == "deliver" else data.get("driver", "?")
         lasting = "" if data.get("permanent", True) else f", {data.get('attempts', '?')} tries"
-        print(
-            f"{letter.offset} {show_time(letter.time)} {letter.source} {data.get('stage')} ({about}): "
-            f"{data.get('reason')}: {data.get('detail')}{lasting}"
-        )
+        why = harmless(f"{letter.source} {data.get('stage')} ({about}): {data.get('reason')}: {data.get('detail')}")
+        print(f"{letter.offset} {show_time(letter.time)} {why}{lasting}")
     if not letters:
         print("no dead letters")
     return 0
@@ -90,9 +88,9 @@ def _show(args: argparse.Namespace) -> int:
         for one in [letter, *original]:
             print(structured(one, args.identity, "live").decode())
         return 0
-    print(f"{letter.offset} {letter.source}, {show_time(letter.time)}")
+    print(f"{letter.offset} {harmless(letter.source)}, {show_time(letter.time)}")
     for key, value in letter.data.items():
-        print(f"  {key:15} {value}")
+        print(f"  {harmless(key):15} {harmless(str(value))}")
     for one in original:
         print(f"about: {line(one)}")
     return 0
@@ -100,7 +98,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _settle(args: argparse.Namespace) -> int:
     if not args.offsets and not args.where and not args.all:
-        raise NoLog("say which: OFFSET..., --where FIELD=VALUE, or --all")
+        raise misused("say which", "OFFSET..., --where FIELD=VALUE, or --all")
     offsets = [letter.offset for letter in _waiting(args)]
     if args.offsets:
         strangers = sorted(set(args.offsets) - set(offsets))
@@ -124,6 +122,6 @@ def _waiting(args: argparse.Namespace) -> "list[Event]":
     for text in args.where:
         key, sign, value = text.partition("=")
         if not sign:
-            raise NoLog(f"--where {text}: write FIELD=VALUE, e.g. reason=not_json")
+            raise misused(f"--where {text}", "write FIELD=VALUE, e.g. reason=not_json")
         where[key] = value
     return list(matching(waiting(open_log(args)), where))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.common import add_log, moment, open_log, show_time
+from gateway.cli.common import add_log, count, harmless, moment, open_log, show_time
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -28,7 +28,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_log(tail)
     _add_filters(tail)
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
-    tail.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="begin with the newest N (default 20)")
+    tail.add_argument("-n", "--lines", type=count, default=20, metavar="N", help="begin with the newest N (default 20)")
     tail.set_defaults(run=run_tail)
 
     events = commands.add_parser(
@@ -43,7 +43,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     events.add_argument("--since", metavar="T", help="from then on: 30m, 2h, 7d ago, or 2026-11-21T06:00 (local time)")
     events.add_argument("--until", metavar="T", help="up to then")
     events.add_argument("--as-of", metavar="T", help="only what the log held then")
-    events.add_argument("--limit", type=int, default=sys.maxsize, metavar="N", help="stop after N")
+    events.add_argument("--limit", type=count, default=sys.maxsize, metavar="N", help="stop after N")
     events.set_defaults(run=run_events)
 
 
@@ -129,10 +129,10 @@ def line(event: "Event") -> str:
     data = " ".join(f"{key}={_short(value)}" for key, value in event.data.items())
     quality = "" if event.quality == 0 else f" [{Quality(event.quality).grade}: {Quality(event.quality).name}]"
     cause = f" <- {event.cause}" if event.cause else ""
-    return f"{event.offset} {show_time(event.time)} {event.source} {event.type} {data}{quality}{cause}"
+    about = f"{event.source} {event.type} {data}"
+    return f"{event.offset} {show_time(event.time)} {harmless(about).rstrip()}{quality}{cause}"
 
 
 def _short(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:121])
-    return printable if len(text) <= 120 else printable[:119] + "…"
+    return text if len(text) <= 120 else text[:119] + "…"

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import NoLog, act, add_log, moment, open_log, settings_of, show_span, show_time
+from gateway.cli.common import NoLog, act, add_log, misused, moment, open_log, settings_of, show_span, show_time
 
 if TYPE_CHECKING:
     from gateway.sink import Subscription
@@ -78,7 +78,7 @@ def _speed(text: str) -> float | None:
     except ValueError:
         speed = 0.0
     if not 0.001 <= speed <= 1e6:
-        raise NoLog(f"'{text}' isn't a speed: write 1x, 10x or max")
+        raise misused(f"'{text}' isn't a speed", "write 1x, 10x or max")
     return speed
 
 

@@ -39,7 +39,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _add(args: argparse.Namespace) -> int:
-    from gateway.hub.access import add_user
+    from gateway.hub.users import add_user
 
     file, named = _file(args)
     add_user(file, args.name, _password(args))
@@ -50,7 +50,7 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from gateway.hub.access import remove_user
+    from gateway.hub.users import remove_user
 
     file, _ = _file(args)
     if not remove_user(file, args.name):
@@ -61,7 +61,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from gateway.hub.access import list_users
+    from gateway.hub.users import list_users
 
     names = list_users(_file(args)[0])
     if args.json:
@@ -102,19 +102,34 @@ def _password(args: argparse.Namespace) -> str:
             lines = Path(args.password_file).read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                [Fault(args.password_file, 0, "", f"can't be read ({error})", "check its name")]
+                [
+                    Fault(
+                        args.password_file,
+                        0,
+                        "",
+                        f"can't be read ({getattr(error, 'strerror', None) or error})".lower(),
+                        "check its name",
+                    )
+                ]
             ) from None
         return lines[0] if lines else ""
-    from getpass import getpass
+    import warnings
+    from getpass import GetPassWarning, getpass
 
-    first = getpass(f"password for {args.name}: ")
-    if getpass("again: ") != first:
+    warnings.simplefilter("error", GetPassWarning)  # it would show what is typed
+    try:
+        first = getpass(f"password for {args.name}: ")
+        second = getpass("again: ")
+    except (EOFError, GetPassWarning):
+        problem, cure = "there is no terminal to ask for the password on", "use --password-file FILE"
+        raise ConfigError([Fault("redcar user add", 0, "", problem, cure)]) from None
+    if second != first:
         raise ConfigError([Fault("redcar user add", 0, "", "the two passwords differ", "try again")])
     return first
 
 
 def _count(file: Path) -> str:
-    from gateway.hub.access import list_users
+    from gateway.hub.users import list_users
 
     number = len(list_users(file))
     return f"{number} user{'' if number == 1 else 's'}"

@@ -5,7 +5,7 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gateway.cli.common import NoLog, act, add_log, log_in, moment, open_log, show_time
+from gateway.cli.common import NoLog, act, add_log, harmless, log_in, moment, open_log, show_time
 
 examples = """\
 examples:
@@ -108,7 +108,7 @@ def run_rebuild(args: argparse.Namespace) -> int:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return " ".join(f"{key}={_text(key, value)}" for key, value in row.items() if value is not None)
+    return harmless(" ".join(f"{key}={_text(key, value)}" for key, value in row.items() if value is not None))
 
 
 def _text(key: str, value: Any) -> str:

@@ -151,3 +151,30 @@ def test_passwords_are_asked_twice(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setattr("getpass.getpass", lambda prompt: next(typed))
     assert run(capsys, "user", "add", "a") == (2, ["redcar user add: the two passwords differ: try again"])
     assert run(capsys, "user", "add", "a")[0] == 0
+
+
+def test_a_folder_without_files_is_not_right(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rules").mkdir()
+    assert run(capsys, "check", "rules") == (2, ["rules: there is no .toml file in this folder: name another"])
+
+
+def test_no_terminal_to_ask_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(prompt: str) -> str:
+        raise EOFError
+
+    Path("redcar.toml").touch()
+    monkeypatch.setattr("getpass.getpass", nobody)
+    said = "redcar user add: there is no terminal to ask for the password on: use --password-file FILE"
+    assert run(capsys, "user", "add", "a") == (2, [said])
+
+
+def test_what_the_system_refuses_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    Path("redcar.toml").write_text('[gateway]\ndata = "file/log"\n[[listener]]\nport = 0\n')
+    code, (line,) = run(capsys, "run")
+    assert (code, line) == (3, f"redcar: {Path.cwd() / 'file' / 'log'}: not a directory: correct its name")
+    Path("data").mkdir()
+    Path("data/events.db").mkdir()
+    code, (line,) = run(capsys, "tail", "--data", "data")
+    assert code == 3
+    assert line.startswith("redcar: the log can't be opened or read (")
