@@ -1,6 +1,7 @@
 """A gateway as an operator runs it, in a process that a test may kill."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -13,17 +14,27 @@ from tests.bench import servers, wire
 class Child:
     """``redcar run`` on a folder: may be started, killed and started again."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, program: list[str] | None = None) -> None:
         self.port = port
+        self._program = program or servers.program()
         self._config = folder / "redcar.toml"
         self._log = folder / "redcar.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Don't wait until it listens."""
-        command = [*servers.program(), "run", "--config", str(self._config)]
+    def start(self, *, under: list[str] | None = None, environment: dict[str, str] | None = None) -> None:
+        """Don't wait until it listens. ``under``: a command that runs it; ``environment``: in addition to ours."""
+        command = [*(under or []), *self._program, "run", "--config", str(self._config)]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **(environment or {})})
+
+    @property
+    def pid(self) -> int:
+        """Of the gateway itself."""
+        assert self._process is not None
+        own = self._process.pid
+        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        name = Path(f"/proc/{own}/comm").read_text().strip()
+        return int(children[0]) if name == "strace" and children else own
 
     def listening(self, within: float) -> bool:
         """Wait until it lets clients in, or until the time is up. Fails with its output if it has ended by itself."""
@@ -42,14 +53,19 @@ class Child:
     def kill(self) -> None:
         """SIGKILL: it learns nothing of it."""
         assert self._process is not None
-        self._process.kill()
+        os.kill(self.pid, signal.SIGKILL)
         assert self._process.wait(10) == -signal.SIGKILL, self.said()
 
     def stop(self) -> None:
         """SIGTERM; it has to end well."""
         assert self._process is not None
-        self._process.terminate()
+        os.kill(self.pid, signal.SIGTERM)
         assert self._process.wait(20) == 0, self.said()
+
+    def ended(self, within: float) -> int:
+        """Wait until it has ended by itself; gives its exit code."""
+        assert self._process is not None
+        return self._process.wait(within)
 
     def owed(self) -> list[dict[str, Any]]:
         """What its readers are still owed, as ``redcar consumers`` tells."""
@@ -64,5 +80,5 @@ class Child:
     def kill_if_alive(self) -> None:
         """For the end of a test, however it ended."""
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+            os.kill(self.pid, signal.SIGKILL)
             self._process.wait(10)

@@ -54,13 +54,13 @@ folder = "{archive}"
 
 
 @contextmanager
-def victim(folder: Path) -> Iterator[Child]:
+def victim(folder: Path, program: list[str] | None = None) -> Iterator[Child]:
     """A gateway to be killed; it is gone in the end, whatever happens."""
     port = free_port()
     (folder / "archive").mkdir()
     (folder / "rules.toml").write_text(RULES)
     (folder / "redcar.toml").write_text(CONFIGURATION.format(port=port, archive=folder / "archive"))
-    child = Child(folder, port)
+    child = Child(folder, port, program)
     try:
         yield child
     finally:
@@ -100,9 +100,7 @@ def test_kill_nine_loses_nothing_acknowledged_and_repeats_no_alarm(tmp_path: Pat
     for device in devices:
         check_numbers(device, events)
     check_alarms(tmp_path, [event for event in events if event.offset < rules["lo"]], events)
-    (archive,) = config.load(tmp_path / "redcar.toml").subscription
-    owed = Selection(archive.types, archive.sources).of(events)
-    check_archive(tmp_path / "archive", [event for event in owed if event.offset < rules["lo"]])
+    check_archive(tmp_path, [event for event in events if event.offset < rules["lo"]])
 
 
 def wait_until_nothing_is_owed(child: Child) -> None:
@@ -144,10 +142,12 @@ def check_alarms(folder: Path, seen: list[Event], events: list[Event]) -> None:
     assert {one[2]["alarm"] for one in have} == {"hot", "damp"}
 
 
-def check_archive(folder: Path, owed: list[Event]) -> None:
+def check_archive(folder: Path, events: list[Event]) -> None:
     """Every event that the subscription asks for arrived; what came again had the same identity and content."""
+    (archive,) = config.load(folder / "redcar.toml").subscription
+    owed = Selection(archive.types, archive.sources).of(events)
     arrived: dict[str, Event] = {}
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in sorted((folder / "archive").glob("*.jsonl")):
         for line in file.read_bytes().splitlines():
             (one,) = envelope.parse(line)
             event = one.event()

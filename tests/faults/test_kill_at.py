@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from random import Random, SystemRandom
 
+from gateway.store import opening
 from tests.faults import promises
 from tests.parts import need
 
@@ -84,8 +85,8 @@ def salvaged(folder: Path, rng: Random, times: int) -> int:
         (life.folder / "damaged").touch()
         at = moment(rng, salvages)
         life.die_at(*at)
-        while "salvaged" not in life.said:
-            life.live()
+        life.live()
+        assert opening.waiting(life.folder) is None, f"killed at {at}: it wasn't salvaged"
         killed += life.kills
         broken = promises.faults(life.folder, before.said + life.said, salvaged=True)
         assert broken == [], f"killed at {at}"

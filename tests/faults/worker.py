@@ -18,6 +18,7 @@ do if it were asked to sync less: a check that finds nothing wrong with them che
 import asyncio
 import os
 import sys
+import traceback
 from pathlib import Path
 from random import Random
 
@@ -101,4 +102,11 @@ async def work(folder: Path, rounds: int, synchronous: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(Path(sys.argv[1]), int(sys.argv[2]), (*sys.argv[3:], "full")[0]))
+    failed = True
+    try:
+        asyncio.run(work(Path(sys.argv[1]), int(sys.argv[2]), (*sys.argv[3:], "full")[0]))
+        failed = False
+    finally:
+        if failed:  # the threads of the connections would wait for ever
+            traceback.print_exc()
+            os._exit(1)

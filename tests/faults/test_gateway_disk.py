@@ -1,0 +1,126 @@
+"""The disk fails under a whole gateway, with a client that sends again what wasn't acknowledged: nothing is lost, and the rules,
+whose own commits were refused like everybody's, neither forget nor repeat an alarm."""
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from paho.mqtt.client import Client, MQTTMessageInfo
+from paho.mqtt.enums import CallbackAPIVersion
+
+from gateway.event import Event
+from tests.faults import gateway
+from tests.faults.child import Child
+from tests.faults.test_disk import strace
+from tests.faults.test_kill import check_alarms, check_archive, stored, victim, wait_until_nothing_is_owed
+
+
+class Press:
+    """A device with a client library that doesn't give up. Its temperature crosses the rule's limit every 40 messages."""
+
+    def __init__(self, port: int) -> None:
+        self.broken = 0
+        self.sent: list[MQTTMessageInfo] = []
+        self._client = Client(CallbackAPIVersion.VERSION2, "press", clean_session=False)
+        self._client.max_inflight_messages_set(50)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_disconnect = self._on_disconnect
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def _on_disconnect(self, *_: object) -> None:
+        self.broken += 1
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            number = len(self.sent)
+            data = {
+                "n": number,
+                "temperature": 90 if number % 80 < 40 else 60,
+                "humidity": 90 if number % 300 < 150 else 50,
+            }
+            self.sent.append(self._client.publish("plant/hall/press", msgspec.json.encode(data), qos=1))
+
+    @property
+    def unacknowledged(self) -> int:
+        return sum(not one.is_published() for one in self.sent)
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@contextmanager
+def press(child: Child) -> Iterator[Press]:
+    made = Press(child.port)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def until(true: Callable[[], object], what: Callable[[], str], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.02)
+
+
+def check_numbers(device: Press, events: list[Event]) -> None:
+    """Everything is there, and hardly anything twice: what was in flight when the disk failed."""
+    numbers = [one.data["n"] for one in events if one.type == "reading"]
+    assert set(numbers) == set(range(len(device.sent)))
+    assert len(numbers) - len(set(numbers)) <= 50 * device.broken
+
+
+def test_a_sync_that_fails_costs_a_client_its_connection_and_nothing_else(tmp_path: Path) -> None:
+    with victim(tmp_path) as child:
+        child.start(under=strace("fdatasync:error=EIO:when=25"))  # of every connection to the file: again and again
+        assert child.listening(20)
+        with press(child) as device:
+            while device.broken < 3:
+                device.send(100)
+                until(lambda: device.unacknowledged < 50, child.said)
+            until(lambda: not device.unacknowledged, child.said)
+        wait_until_nothing_is_owed(child)
+        child.stop()
+        assert "the disk fails (disk I/O error): nothing is acknowledged" in child.said()
+        assert "the disk takes events again" in child.said()
+        (rules,) = [lane for lane in child.owed() if lane["consumer"] == "rules"]
+    events = asyncio.run(stored(tmp_path / "data"))
+    check_numbers(device, events)
+    check_alarms(tmp_path, [one for one in events if one.offset < rules["lo"]], events)
+    check_archive(tmp_path, [one for one in events if one.offset < rules["lo"]])
+
+
+def test_a_disk_that_takes_nothing_for_seconds_leaves_the_rules_as_they_were(tmp_path: Path) -> None:
+    with victim(tmp_path, gateway.program) as child:
+        child.start()
+        assert child.listening(20)
+        with press(child) as device:
+            device.send(3_000)
+            until(lambda: not device.unacknowledged, child.said)
+            assert (tmp_path / "data" / "events.db-wal").stat().st_size > 100_000
+            for _ in range(3):
+                _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (65_536, hard))  # EFBIG for whatever lies beyond
+                device.send(1_000)
+                until(lambda: device.broken, child.said)
+                time.sleep(2)  # the rules are started anew, and their last commit still waits
+                acknowledged = len(device.sent) - device.unacknowledged
+                time.sleep(0.5)
+                assert len(device.sent) - device.unacknowledged == acknowledged
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (hard, hard))
+                until(lambda: not device.unacknowledged, child.said)
+                device.broken = 0
+            device.broken = 3
+        child.stop()
+        assert "the disk takes events again" in child.said()
+        (rules,) = [lane for lane in child.owed() if lane["consumer"] == "rules"]
+    events = asyncio.run(stored(tmp_path / "data"))
+    check_numbers(device, events)
+    check_alarms(tmp_path, [one for one in events if one.offset < rules["lo"]], events)
