@@ -43,7 +43,7 @@ class Undecodable(RedcarError):
     """A payload that its driver can't read. It becomes a ``rejected`` event with its bytes.
 
     reason  one of a closed list: ``not_json``, ``not_text``, ``not_a_number``, ``truncated``, ``checksum``,
-            ``unknown_format``, ``encrypted``, ``sensor_fault``, ``too_long``
+            ``unknown_format``, ``encrypted``, ``sensor_fault``, ``too_long``, ``driver_failed``
     detail  what was seen, in words for a person
     """
 
@@ -55,6 +55,7 @@ class Undecodable(RedcarError):
             "truncated",
             "checksum",
             "unknown_format",
+            "driver_failed",
             "encrypted",
             "sensor_fault",
             "too_long",

@@ -5,6 +5,7 @@ stamped by the clock, appended to the log; the future that comes back is the ack
     serial, BLE   take(bound, item)    ─┴─► decode ─► Reading ─► normalise ─► Event ─► log.append
 """
 
+import logging
 import re
 from asyncio import Future
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ from gateway.repeats import Repeats
 from gateway.sequence import Sequences
 from gateway.store.log import Log, Statement
 
+log = logging.getLogger("redcar.ingest")
+
 routes_kept = 10_000
 """Topics whose binding is remembered; beyond it the memory starts afresh. A device has a handful of topics."""
 
@@ -39,6 +42,9 @@ behind = 2 * 3600 * SECOND
 
 earliest = 1_262_304_000 * SECOND
 """2010: nothing was measured before. Devices that don't know the time begin in 1970 or 2000."""
+
+
+_bugs = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Bound(Struct):
@@ -229,7 +235,21 @@ class Ingest:
                     self._devices.gone(device, "it said so", now)
         except Undecodable as error:
             events.append(_rejected(route, error, item, now))
+        except _bugs as bug:
+            events.append(_rejected(route, self._failed(route, bug), item, now))
+            if isinstance(item, bytearray):
+                item.clear()  # else it would fail at the same bytes for ever
         return accepted
+
+    def _failed(self, route: Route, bug: Exception) -> Undecodable:
+        """A driver's own fault costs the message it failed at, not the connection that brought it."""
+        kind, what = route.bound.binding.driver, f"{type(bug).__name__}: {bug}"
+        if route.bound.context.drops["driver_failed"] == 0:
+            log.error(
+                "%s: the driver %s fails at what it got, please report it: %s", route.source, kind, what, exc_info=bug
+            )
+        route.bound.context.drops["driver_failed"] += 1
+        return Undecodable("driver_failed", what)
 
     def _device(self, route: Route, found: Reading | Availability, now: int) -> Device:
         device = route.device

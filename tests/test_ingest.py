@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from gateway import driver
 from gateway.clock import Clock
@@ -207,3 +208,19 @@ def test_a_name_from_a_payload_can_not_become_a_wildcard(tmp_path: Path) -> None
     bound = [bind("zigbee2mqtt", topics=["zigbee2mqtt/{device#}"], source="home/{device}", allow=["*"])]
     events = published(tmp_path, bound, Publish("zigbee2mqtt/a\x07b", b'{"temperature": 4.5}', 1))
     assert events[-1].source == "home/a_b"
+
+
+def test_a_driver_that_fails_costs_the_message_and_not_the_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def decode(item: object, context: Context) -> list[object]:
+        raise KeyError("no such thing")
+
+    good = bind("json", **PLANT, allow=["*"])
+    bound = Bound(good.binding, structs.replace(good.driver, decode=decode), good.context)  # type: ignore[type-var]
+    events = published(tmp_path, [bound], air(b'{"temperature": 4.5}'), air(b'{"temperature": 4.6}'))
+    assert [one.data["reason"] for one in events] == ["driver_failed", "driver_failed"]
+    assert events[0].data["payload"] == '{"temperature": 4.5}'
+    assert [record.message for record in caplog.records] == [
+        "cellar/air-1: the driver json fails at what it got, please report it: KeyError: 'no such thing'"
+    ]
