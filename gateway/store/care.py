@@ -8,6 +8,7 @@ without holding those up.
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from gateway.clock import Clock
 from gateway.event import SECOND, Event, event
-from gateway.store import compact, files, retention
+from gateway.store import compact, eras, files, retention
 from gateway.store.disk import free
 from gateway.store.log import Log
 from gateway.store.retention import Limits, Slice
@@ -81,8 +83,7 @@ class Care:
         stored = dict(await log_.query("select key, value from meta where key in ('written', 'merged')"))
         self._written = msgspec.json.decode(stored.get("written", "{}"), type=Written)
         self._merged_through = stored.get("merged", 0)
-        self._apart = log_.clock.now() - log_.clock.monotonic()
-        self._steady = log_.clock.monotonic() - steadily
+        self._steady, self._apart = steady_since(await log_.look(eras.stored), log_.clock)
         if not log_.clean:
             await self.check("the last process wasn't stopped properly")
         while True:
@@ -186,7 +187,9 @@ class Care:
     # ------------------------------------------------------------------ the rest
 
     async def merge(self) -> None:
-        """Put the small blocks of old commits together."""
+        """Put the small blocks of old commits together; not while a salvage puts others between them."""
+        if self._log.aside:
+            return
         before = self._log.clock.now() - compact.settled * SECOND
         for _ in range(merges):
             made = await self._log.look(compact.plan, self._merged_through + 1, before)
@@ -243,6 +246,18 @@ class Care:
         self._seen = written, events
         if changed:
             self._log.lazily("written", files.kept("written", msgspec.json.encode(account).decode()))
+
+
+def steady_since(stored: list[eras.Row], clock: Clock) -> tuple[int, int]:
+    """Monotonic time of the last jump of this boot's clock by more than a day, as far as the log knows: another process may
+    have seen it, or none. A day ago if there was none. And how far wall and monotonic time are apart now."""
+    apart, now = clock.now() - clock.monotonic(), clock.monotonic()
+    steady = now - steadily
+    own = [row for row in stored if row.boot == clock.boot]
+    for before, row in pairwise([*own, eras.Row(0, clock.boot, now, apart, True)]):
+        if abs(row.apart - before.apart) > steadily:
+            steady = max(steady, row.monotonic)
+    return steady, apart
 
 
 def written_by_us() -> int:

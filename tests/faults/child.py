@@ -73,6 +73,10 @@ class Child:
         done = subprocess.run(command, capture_output=True, timeout=20, check=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def often(self, words: str) -> int:
+        """How often it has said that so far."""
+        return self._log.read_text(errors="replace").count(words)
+
     def said(self) -> str:
         """Its log, the end of it."""
         return self._log.read_text(errors="replace")[-4000:]

@@ -35,15 +35,13 @@ class Press:
     def _on_disconnect(self, *_: object) -> None:
         self.broken += 1
 
+    def say(self, **values: float) -> None:
+        data = {"n": len(self.sent), **values}
+        self.sent.append(self._client.publish("plant/hall/press", msgspec.json.encode(data), qos=1))
+
     def send(self, count: int) -> None:
-        for _ in range(count):
-            number = len(self.sent)
-            data = {
-                "n": number,
-                "temperature": 90 if number % 80 < 40 else 60,
-                "humidity": 90 if number % 300 < 150 else 50,
-            }
-            self.sent.append(self._client.publish("plant/hall/press", msgspec.json.encode(data), qos=1))
+        for number in range(len(self.sent), len(self.sent) + count):
+            self.say(temperature=90 if number % 80 < 40 else 60, humidity=90 if number % 300 < 150 else 50)
 
     @property
     def unacknowledged(self) -> int:
@@ -105,19 +103,17 @@ def test_a_disk_that_takes_nothing_for_seconds_leaves_the_rules_as_they_were(tmp
             device.send(3_000)
             until(lambda: not device.unacknowledged, child.said)
             assert (tmp_path / "data" / "events.db-wal").stat().st_size > 100_000
-            for _ in range(3):
+            for failures in range(3):
                 _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (65_536, hard))  # EFBIG for whatever lies beyond
                 device.send(1_000)
-                until(lambda: device.broken, child.said)
+                until(lambda: child.often("the disk fails") > failures, child.said)  # noqa: B023
                 time.sleep(2)  # the rules are started anew, and their last commit still waits
                 acknowledged = len(device.sent) - device.unacknowledged
                 time.sleep(0.5)
                 assert len(device.sent) - device.unacknowledged == acknowledged
                 resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (hard, hard))
                 until(lambda: not device.unacknowledged, child.said)
-                device.broken = 0
-            device.broken = 3
         child.stop()
         assert "the disk takes events again" in child.said()
         (rules,) = [lane for lane in child.owed() if lane["consumer"] == "rules"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.event import SECOND, Event, event
-from gateway.store import compact, retention
-from gateway.store.care import Care
+from gateway.store import compact, eras, retention
+from gateway.store.care import Care, steady_since
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.retention import Limits
@@ -293,3 +293,18 @@ def test_blocks_too_young_are_left_alone(tmp_path: Path) -> None:
         assert await log.look(compact.plan, 1, log.clock.now() - compact.settled * SECOND) is None
 
     tended(tmp_path, Limits(), check)
+
+
+def test_a_jump_of_the_clock_is_remembered_across_a_restart() -> None:
+    hands = Hands()
+    clock, apart, now = hands.clock, hands.wall - hands.mono, hands.mono
+
+    def era(lo: int, ago: int, by: int, boot: str = "test") -> eras.Row:
+        return eras.Row(lo, boot, now - ago, apart + by, True)
+
+    assert steady_since([], clock) == (now - day, apart)
+    assert steady_since([era(1, 2 * day, 0)], clock)[0] == now - day
+    assert steady_since([era(1, 9 * day, 0, "before"), era(5, day // 3, 9 * day)], clock)[0] == now  # while nobody ran
+    assert steady_since([era(1, day, -99 * day), era(5, day // 3, 0)], clock)[0] == now - day // 3
+    assert steady_since([era(1, 2 * day, -99 * day, "before"), era(5, day, 0)], clock)[0] == now - day
+    assert steady_since([era(1, day, 3_600 * SECOND), era(5, day // 3, 0)], clock)[0] == now - day  # an hour is no jump
