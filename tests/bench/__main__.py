@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import measures, servers, table
+from tests.bench import backlog, measures, servers, store, table
 
 
 def main() -> int:
@@ -46,6 +46,12 @@ def main() -> int:
     return 0
 
 
+def made(folder: Path) -> Path:
+    """A new folder."""
+    folder.mkdir()
+    return folder
+
+
 PARTS = {
     "acknowledged": lambda folder, args: measures.acknowledged(folder, args.rounds, args.messages),
     "waiting": lambda folder, args: measures.waiting(folder, args.rounds),
@@ -53,6 +59,8 @@ PARTS = {
     "paced": lambda folder, args: measures.paced(folder, 10.0),
     "memory": lambda folder, args: measures.memory(folder, 300_000),
     "start": lambda folder, args: measures.start(folder, args.rounds),
+    "store": lambda folder, args: store.store(made(folder / "store")),
+    "backlog": lambda folder, args: backlog.backlog(made(folder / "backlog")),
 }
 """What can be measured, in this order."""
 
