@@ -197,7 +197,7 @@ def _is_loopback(address: str) -> bool:
 
 def _users(written: str, document: Document) -> list[str] | None:
     """Names of the users; None if their file is faulty, which is noted."""
-    from gateway.hub.access import list_users
+    from gateway.hub.users import list_users
 
     path = document.file.parent / written
     if _mode(path):

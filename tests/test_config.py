@@ -101,7 +101,7 @@ def test_links_are_relative_to_the_file(tmp_path: Path) -> None:
 
 
 def test_users_open_the_network(tmp_path: Path) -> None:
-    from gateway.hub.access import add_user
+    from gateway.hub.users import add_user
 
     file = tmp_path / "redcar.toml"
     file.write_text('[access]\nusers = "users"\n[[listener]]\naddress = "0.0.0.0"\n')

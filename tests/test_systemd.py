@@ -109,7 +109,7 @@ def test_udev_example_is_made_of_matches_and_assignments() -> None:
 def test_the_readmes_configuration_is_right(tmp_path: Path) -> None:
     """The indented TOML of the README, put together, passes the checker once the user it speaks of exists."""
     from gateway import config
-    from gateway.hub.access import add_user
+    from gateway.hub.users import add_user
 
     said = (here / "README.md").read_text()
     blocks = re.findall(r"(?:^    .*\n|^\n)+", said, re.MULTILINE)

@@ -60,7 +60,7 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _client(args: argparse.Namespace) -> int:
-    from gateway.hub.access import is_name
+    from gateway.hub.users import is_name
 
     folder: Path = args.folder
     if not is_name(args.user):

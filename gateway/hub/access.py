@@ -1,41 +1,29 @@
 """Who may connect, and what clients may publish and have.
 
-The users file has one line per user, made by ``redcar user add``; nobody else needs to read it (mode 0600):
-
-    name scrypt 16384 8 1 <salt> <hash>        n, r and p of scrypt; salt and hash in base64
-
 Without users there is no way in but loopback. Hashing takes a tenth of a second and more on a Raspberry Pi, so it is
 done in two threads, and what was right once is remembered under a key that dies with the process.
 """
 
 import asyncio
-import contextlib
 import hashlib
-import hmac
 import ipaddress
 import logging
-import os
-import re
 import secrets
 import time
-from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from msgspec import Struct
-
 from gateway.errors import ConfigError, Fault, RedcarError
-from gateway.hub import rights
+from gateway.hub import rights, users
 from gateway.hub.guests import Guesses
 from gateway.hub.limits import Limits
 from gateway.hub.reasons import Reason
 from gateway.hub.topics import OWN, excess
+from gateway.hub.users import NOBODY, Secret, is_name
 
 log = logging.getLogger("redcar.hub")
 
-_N, _R, _P = 16384, 8, 1  # 16 MB and, on a Pi 4, some 0.2 s for each try
 _REMEMBERED = 1000  # right passwords; then all are forgotten and hashed again
-_FORBIDDEN = re.compile(r"[+#/\s\x00-\x1f\x7f-\x9f]")
 
 LOOPBACK_CURE = 'add a user with "redcar user add NAME", or set address = "127.0.0.1"'
 
@@ -46,119 +34,6 @@ class Refused(RedcarError):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
-
-
-class _Secret(Struct, frozen=True):
-    n: int
-    r: int
-    p: int
-    salt: bytes
-    hash: bytes
-
-    def fits(self, password: bytes) -> bool:
-        own = hashlib.scrypt(
-            password, salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=1 << 28, dklen=len(self.hash)
-        )
-        return hmac.compare_digest(own, self.hash)
-
-
-_NOBODY = _Secret(_N, _R, _P, bytes(16), bytes(32))
-
-
-def is_name(text: str) -> bool:
-    """Whether a user can be called that."""
-    return bool(text) and len(text) <= 64 and not _FORBIDDEN.search(text)
-
-
-def add_user(path: Path, name: str, password: str) -> None:
-    """Add a user, or give one a new password. Raises ConfigError for a name that can't be used."""
-    if not is_name(name):
-        problem = f"{name!r} can't be a user's name"
-        raise _fault(path, 0, problem, "use up to 64 characters other than + # / and blanks")
-    if not password:
-        raise _fault(path, 0, f"{name} has no password", "give one; anonymous access is on loopback only")
-    users = _read(path)
-    salt = secrets.token_bytes(16)
-    hash = hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, maxmem=1 << 28, dklen=32)
-    users[name] = _Secret(_N, _R, _P, salt, hash)
-    _write(path, users)
-
-
-def remove_user(path: Path, name: str) -> bool:
-    """Remove a user; False if there was none. Connections that are open stay."""
-    users = _read(path)
-    found = users.pop(name, None) is not None
-    if found:
-        _write(path, users)
-    return found
-
-
-def list_users(path: Path) -> list[str]:
-    """Names, in order."""
-    return sorted(_read(path))
-
-
-def _read(path: Path) -> dict[str, _Secret]:
-    users: dict[str, _Secret] = {}
-    faults = []
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise _fault(path, 0, f"the users file can't be read ({error})", "let the service's user own it") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            users.update((_user(line),))
-        except ValueError:
-            problem = "this isn't a user's line"
-            faults.append(Fault(str(path), number, "", problem, "remove it and use redcar user add NAME"))
-    if faults:
-        raise ConfigError(faults)
-    return users
-
-
-def _user(line: str) -> tuple[str, _Secret]:
-    name, kind, *cost, salt, hash = line.split()
-    n, r, p = map(int, cost)
-    secret = _Secret(n, r, p, b64decode(salt, validate=True), b64decode(hash, validate=True))
-    # what scrypt itself would refuse, and what would eat the machine
-    if kind != "scrypt" or n < 2 or n & (n - 1) or min(r, p) < 1 or 128 * n * r > 1 << 27 or p > 64:
-        raise ValueError(kind)
-    if len(secret.hash) < 16:
-        raise ValueError(hash)
-    return name, secret
-
-
-def _write(path: Path, users: dict[str, _Secret]) -> None:
-    """All or nothing: a power cut leaves the old file or the new one. It belongs to whom the folder belongs."""
-    lines = [
-        f"{name} scrypt {one.n} {one.r} {one.p} {b64encode(one.salt).decode()} {b64encode(one.hash).decode()}\n"
-        for name, one in sorted(users.items())
-    ]
-    fresh = path.with_name(path.name + ".new")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        if os.geteuid() == 0:
-            folder_of = path.parent.stat()
-            os.fchown(descriptor, folder_of.st_uid, folder_of.st_gid)
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _fault(path: Path, line: int, problem: str, cure: str) -> ConfigError:
-    return ConfigError([Fault(str(path), line, "", problem, cure)])
 
 
 def is_loopback(address: str) -> bool:
@@ -190,7 +65,7 @@ class Access:
         self._granted: dict[tuple[str | None, str], rights.Granted] = {}
         self._anonymous = anonymous
         self._limits = limits or Limits()
-        self._users: dict[str, _Secret] = {}
+        self._users: dict[str, Secret] = {}
         self._stamp: tuple[int, ...] | None = None
         self._guesses = Guesses(self._limits.wrong, time.monotonic)
         self._key = secrets.token_bytes(32)
@@ -249,7 +124,7 @@ class Access:
             if not self._users and anonymous:
                 return None  # nobody has a name here yet, and it would have been let in without one
             self._guesses.wrong(address, name)
-            await self._fits(name, _NOBODY, password or b"")  # or the time it takes would tell which users there are
+            await self._fits(name, NOBODY, password or b"")  # or the time it takes would tell which users there are
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"there is no user {name!r}: redcar user add makes one")
         if not await self._fits(name, secret, password or b""):
             self._guesses.wrong(address, name)
@@ -330,7 +205,7 @@ class Access:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _fits(self, name: str, secret: _Secret, password: bytes) -> bool:
+    async def _fits(self, name: str, secret: Secret, password: bytes) -> bool:
         proof = hashlib.blake2b(repr((name, secret, password)).encode(), key=self._key).digest()
         if proof in self._right:
             return True
@@ -354,7 +229,7 @@ class Access:
         if stamp is None:
             self._stamp, self._users = None, {}
         elif stamp != self._stamp:
-            self._users = _read(self._path)
+            self._users = users.read(self._path)
             self._stamp = stamp
 
 

@@ -1,56 +1,24 @@
-"""Who is a member, who wants what, and who gets it. No sockets, no clock.
-
-A message reaches each client once, whatever number of its subscriptions match, at the highest QoS among them
-(3.3.4). What a topic leads to is looked up in the tree once and then remembered until a subscription changes.
-
-Messages reach members on two ways: as they arrive (``route``), or from the log, with their offsets (``tell``). A
-member whose session lasts gets what is stored from the log only, so nothing comes twice.
-"""
+"""Who is a member, and who subscribes to what. No sockets, no clock. Who gets what is in ``routes.py``."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from gateway.hub import lasting, shared
 from gateway.hub.feed import Feed
-from gateway.hub.history import History, Told
+from gateway.hub.history import History
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
-from gateway.hub.members import Member, Route, Subscription, merge
+from gateway.hub.members import Member, Subscription
 from gateway.hub.packets import Filter, Subscribe, Unsubscribe
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
+from gateway.hub.routes import Rights, Router
 from gateway.hub.session import Session
-from gateway.hub.topics import OWN, Tree, excess
-
-_ROUTES = 10_000  # topics whose way is remembered
+from gateway.hub.topics import excess
 
 
-class Rights(Protocol):
-    """What the broker asks before anybody gets anything; see ``access.py``."""
-
-    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
-        """Whether a client may have everything that a filter matches."""
-
-    def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
-        """Whether a client may get a message on a topic."""
-
-    def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
-        """Whether who published what is retained still may."""
-
-
-class Everything:
-    """Everybody may have everything."""
-
-    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
-        """Yes."""
-        return True
-
-    may_receive = may_have_published = may_subscribe
-
-
-class Broker:
-    """Members by client id, subscriptions in a tree, retained messages beside it.
+class Broker(Router):
+    """Members by client id, and what they subscribe to; retained messages beside it.
 
     history  the log; None: no session lasts
     hired    called with a member that has a feed and a connection: somebody must fetch for it
@@ -59,18 +27,11 @@ class Broker:
     def __init__(
         self, retained: Retained, limits: Limits, history: History | None = None, rights: Rights | None = None
     ) -> None:
+        super().__init__(limits, rights)
         self.retained = retained
         self.members: dict[str, Member] = {}
-        self.subscriptions = 0
-        self.sent = 0
-        self.feeds: set[Member] = set()
-        self.curious = 0  # subscriptions that may match what Redcar itself publishes
         self.hired: Callable[[Member], None] = lambda member: None
         self._history = history
-        self._rights: Rights = rights or Everything()
-        self._limits = limits
-        self._tree: Tree[dict[tuple[Member, str], Subscription]] = Tree()
-        self._routes: dict[str, list[Route]] = {}
 
     def owner(self, client_id: str) -> Session | None:
         """The connection that has this client id now."""
@@ -115,7 +76,7 @@ class Broker:
     def drop(self, member: Member) -> None:
         """A session is over."""
         for one in list(member.held.values()):
-            self._forget(member, one)
+            self.forget(member, one)
         member.held.clear()
         self.feeds.discard(member)
         member.feed = None
@@ -147,7 +108,7 @@ class Broker:
             identifiers = [identifier] if identifier else []
             for filter, qos in wanted:
                 if not session.out.deliver_retained(self._allowed(member, filter), qos, identifiers):
-                    self._too_slow(session)
+                    self.too_slow(session)
                     break
             session.flush()
 
@@ -165,7 +126,7 @@ class Broker:
         for filter in request.filters:
             subscription = held.pop(filter, None)
             if member and subscription:
-                self._forget(member, subscription)
+                self.forget(member, subscription)
                 reasons.append(Reason.SUCCESS)
                 if member.lasting:
                     statements.append(lasting.unsubscribed(member, filter))
@@ -185,99 +146,9 @@ class Broker:
         """A session that was kept when Redcar ended."""
         self.members[member.client_id] = member
         for one in subscriptions:
-            self._hold(member, one)
+            self.hold(member, one)
         if member.feed:
             self.feeds.add(member)
-
-    def route(self, messages: Iterable[Publish]) -> None:
-        """Send messages to everyone who wants them as they arrive, in order."""
-        reached: set[Session] = set()
-        routes = self._routes
-        for message in messages:
-            found = routes.get(message.topic)
-            if found is None:
-                found = self._find(message.topic)
-            for route in found:
-                if route.logged and message.qos:
-                    continue
-                if route.shared:
-                    route = shared.turn(route)
-                session = route.member.session
-                if session is None:
-                    continue
-                if route.no_local and message.client == route.member.client_id:
-                    left = route.of(message)
-                    if left is None:
-                        continue
-                    route = left
-                qos = message.qos if message.qos < route.qos else route.qos
-                retain = message.retain and route.retain_as_published
-                self.sent += 1
-                if not session.out.deliver(message, qos, retain, route.identifiers):
-                    self._too_slow(session)
-                reached.add(session)
-        for session in reached:
-            session.flush()
-
-    def owed(self, topic: str) -> bool:
-        """Whether a message on this topic has to be stored, because somebody is to get it from the log."""
-        return bool(self.feeds) and any(route.logged for route in self._find_known(topic))
-
-    def wanted(self, topic: str) -> bool:
-        """Whether anybody subscribed to this topic."""
-        return bool(self._find_known(topic))
-
-    def tell(self, told: Iterable[Told], through: int) -> None:
-        """Hand over what is new in the log."""
-        reached: set[Session] = set()
-        for one in told:
-            for route in self._find_known(one.message.topic):
-                if not route.logged and not one.own:
-                    continue
-                if route.shared:
-                    group, route = route, shared.turn(route)
-                    if group.logged and route.member.feed and route.qos:
-                        self._share(route.member.feed, route, one)
-                        if route.member.session:
-                            reached.add(route.member.session)
-                        continue
-                session = route.member.session
-                if route.logged and route.member.feed:
-                    if self._tell(route.member.feed, route, one) and session:
-                        reached.add(session)
-                elif session:
-                    self.sent += 1
-                    qos = min(one.message.qos, route.qos)
-                    if not session.out.deliver(one.message, qos, False, route.identifiers):
-                        self._too_slow(session)
-                    reached.add(session)
-        for member in self.feeds:
-            if member.feed and (member.feed.live or member.feed.idle):
-                member.feed.pass_by(through)
-        for session in reached:
-            session.flush()
-
-    def fetched(self, member: Member, told: Iterable[Told]) -> bool:
-        """Send a member what was fetched for it from the log. False: there is no room for more."""
-        feed, session = member.feed, member.session
-        if feed is None or session is None:
-            return False
-        for one in told:
-            begun = feed.begun(one.offset)
-            route = member.route(one.message.topic).of(one.message, one.offset)
-            if not self._rights.may_receive(member.user, one.message.topic, member.client_id):
-                continue
-            if route is None and not begun:
-                continue
-            qos = min(one.message.qos, route.qos) if route else 0
-            retain = bool(route and one.message.retain and route.retain_as_published)
-            if not feed.offer(one.offset, one.message, qos, retain, route.identifiers if route else ()):
-                feed.seen = max(one.offset - 1, 0)
-                session.flush()
-                return False
-            self.sent += 1
-        session.flush()
-        return True
 
     def recheck(self) -> list[tuple[Member, str]]:
         """Rights have changed: give up subscriptions that aren't covered any more, and tell which."""
@@ -286,7 +157,7 @@ class Broker:
             for one in list(member.held.values()):
                 if not self._rights.may_subscribe(member.user, one.pattern, member.client_id):
                     del member.held[one.filter]
-                    self._forget(member, one)
+                    self.forget(member, one)
                     gone.append((member, one.filter))
                     if member.stored and self._history:
                         self._history.keep([lasting.unsubscribed(member, one.filter)])
@@ -303,34 +174,6 @@ class Broker:
             if rights.may_receive(member.user, one.topic, member.client_id)
             and rights.may_have_published(one.user, one.topic, one.client)
         )
-
-    def _tell(self, feed: Feed, route: Route, one: Told) -> bool:
-        """Whether it was sent."""
-        if one.offset <= feed.seen:
-            return False
-        left = route.of(one.message, one.offset)
-        if left is None:
-            return False
-        if feed.live:
-            retain = one.message.retain and left.retain_as_published
-            if feed.offer(one.offset, one.message, min(one.message.qos, left.qos), retain, left.identifiers):
-                self.sent += 1
-                return True
-            feed.live = False
-            feed.seen = one.offset - 1
-        elif feed.out is None and left.qos:
-            if feed.idle:
-                feed.seen = one.offset - 1
-            feed.count(one.offset)
-        return False
-
-    def _share(self, feed: Feed, route: Route, one: Told) -> None:
-        """A message of a group, for one of its members."""
-        qos = min(one.message.qos, route.qos)
-        if feed.offer(one.offset, one.message, qos, False, route.identifiers):
-            self.sent += 1
-        else:
-            feed.assign(one.offset, qos)
 
     def _grant(
         self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None = None
@@ -364,7 +207,7 @@ class Broker:
             if since is not None:
                 statements += self._rewind(member, min(since, head))
                 granted.since = min(since, head)
-        self._hold(member, granted)
+        self.hold(member, granted)
         if member.lasting:
             statements.append(lasting.subscribed(member, granted))
         return Reason(granted.qos), old is None
@@ -413,55 +256,3 @@ class Broker:
         member.feed = feed
         self.feeds.add(member)
         self.admitted(member)
-
-    def _hold(self, member: Member, granted: Subscription) -> None:
-        subscribers = self._tree.get(granted.pattern)
-        if subscribers is None:
-            subscribers = {}
-            self._tree.put(granted.pattern, subscribers)
-        subscribers[member, granted.group] = granted
-        new = granted.filter not in member.held
-        self.subscriptions += new
-        self.curious += new and _curious(granted)
-        member.held[granted.filter] = granted
-        member.routes.clear()
-        self._routes.clear()
-
-    def _forget(self, member: Member, subscription: Subscription) -> None:
-        subscribers = self._tree.get(subscription.pattern)
-        if subscribers and subscribers.pop((member, subscription.group), None):
-            self.subscriptions -= 1
-            self.curious -= _curious(subscription)
-            if not subscribers:
-                self._tree.drop(subscription.pattern)
-        member.routes.clear()
-        self._routes.clear()
-
-    def _find_known(self, topic: str) -> list[Route]:
-        found = self._routes.get(topic)
-        return self._find(topic) if found is None else found
-
-    def _find(self, topic: str) -> list[Route]:
-        matched: dict[Member, list[Subscription]] = {}
-        groups: dict[str, list[Route]] = {}
-        for subscribers in self._tree.filters(topic):
-            for (member, group), subscription in subscribers.items():
-                if not self._rights.may_receive(member.user, topic, member.client_id):
-                    continue
-                if group:
-                    groups.setdefault(subscription.filter, []).append(merge(member, [subscription]))
-                else:
-                    matched.setdefault(member, []).append(subscription)
-        if len(self._routes) >= _ROUTES:
-            self._routes.clear()
-        found = [merge(member, all) for member, all in matched.items()]
-        found += [shared.route(routes) for routes in groups.values()]
-        self._routes[topic] = found
-        return found
-
-    def _too_slow(self, session: Session) -> None:
-        session.end(Reason.QUOTA_EXCEEDED, f"more than {self._limits.unsent} bytes wait to be read by this client")
-
-
-def _curious(subscription: Subscription) -> bool:
-    return subscription.pattern.startswith((OWN, "+", "#", "$"))

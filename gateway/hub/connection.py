@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, cast
 from gateway.hub import lasting, replays
 from gateway.hub.access import Refused, is_loopback
 from gateway.hub.doors import Door
+from gateway.hub.happenings import Declined, Event, Replay
 from gateway.hub.inlet import Statement
 from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscribe
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
-from gateway.hub.session import Declined, Event, Replay, Session
+from gateway.hub.session import Session
 
 if TYPE_CHECKING:
     from gateway.hub.listener import Hub

@@ -22,6 +22,7 @@ from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
 from gateway.hub.doors import Door, Wrapped
 from gateway.hub.guests import Guests
+from gateway.hub.happenings import MayPublish
 from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Statement
 from gateway.hub.limits import Limits
@@ -30,7 +31,6 @@ from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.replays import Replays
 from gateway.hub.retained import Retained
-from gateway.hub.session import MayPublish
 from gateway.hub.sessions import Sessions
 from gateway.hub.tail import Tail
 

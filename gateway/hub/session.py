@@ -18,9 +18,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from gateway.hub import encode
+from gateway.hub.happenings import Declined, Event, MayPublish, Replay
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.outbox import Outbox
@@ -49,24 +48,6 @@ if TYPE_CHECKING:
 
 _FOREVER = float("inf")
 _KNOWN = 10_000  # topics in the shared memory of checked ones
-
-
-class Declined(Struct):
-    """A message was not taken, because this client may not publish there."""
-
-    topic: str
-    why: str
-
-
-class Replay(Struct):
-    """The client asks for the past, see ``replays.py``."""
-
-    message: Publish
-
-
-Event = Connect | Batch | Subscribe | Unsubscribe | Declined | Replay | Disconnect | ProtocolError
-MayPublish = Callable[[str], tuple[Reason, str] | None]
-"""topic -> None if the client may publish there; else the reason, and why in words."""
 
 
 class Session:

@@ -2,6 +2,7 @@
 
 from gateway.hub import encode
 from gateway.hub.broker import Broker
+from gateway.hub.happenings import Event
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.packets import (
@@ -16,7 +17,7 @@ from gateway.hub.packets import (
 )
 from gateway.hub.reasons import ProtocolError, Reason
 from gateway.hub.retained import Retained
-from gateway.hub.session import Event, Session
+from gateway.hub.session import Session
 from tests.hub.table import open_stream, parse
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from gateway.hub.access import Access, Refused, add_user
+from gateway.hub.access import Access, Refused
 from gateway.hub.guests import Guesses, Guests
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
@@ -14,6 +14,7 @@ from gateway.hub.packets import V311, Ack, Connack, Connect, Delivery
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
+from gateway.hub.users import add_user
 from tests.hub import fuzz
 from tests.hub.house import house
 from tests.hub.peers import Desk, enter, hub_at, knock, until

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.hub import access
-from gateway.hub.access import Access, Refused, add_user, is_loopback, list_users, remove_user
+from gateway.hub import users
+from gateway.hub.access import Access, Refused, is_loopback
 from gateway.hub.reasons import Reason
+from gateway.hub.users import add_user, list_users, remove_user
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cheap hashes: their cost is stored beside them."""
-    monkeypatch.setattr(access, "_N", 16)
+    monkeypatch.setattr(users, "_N", 16)
 
 
 def test_users_come_and_go(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.hub import access
-from gateway.hub.access import add_user
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
 from gateway.hub.packets import (
@@ -21,6 +19,7 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
+from gateway.hub.users import add_user
 from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, knock, say, until
 
 both = pytest.mark.parametrize("version", [V311, V5])
@@ -179,7 +178,7 @@ def test_the_number_of_connections() -> None:
 
 @both
 def test_users(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(access, "_N", 16)
+    monkeypatch.setattr("gateway.hub.users._N", 16)
     users = tmp_path / "users"
     add_user(users, "kitchen", "secret")
     add_user(users, "attic", "secret")

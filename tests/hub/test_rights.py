@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
-from gateway.hub.access import Access, add_user, remove_user
+from gateway.hub.access import Access
 from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Suback, Subscribe, Will
@@ -19,6 +19,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.rights import covers, load
 from gateway.hub.topics import Tree, matches
+from gateway.hub.users import add_user, remove_user
 from tests.hub.peers import Desk, Peer, _open, farewell, knock, say, until
 
 LEVELS = ["a", "b", "", "$x"]

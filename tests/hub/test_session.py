@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.hub.happenings import Declined
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.packets import (
@@ -17,7 +18,7 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import ProtocolError, Reason
-from gateway.hub.session import Declined, Session
+from gateway.hub.session import Session
 from tests.hub.room import Client, only_safe, say
 from tests.hub.table import open_stream, parse
 

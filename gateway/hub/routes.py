@@ -1,0 +1,228 @@
+"""Who gets a message. What a topic leads to is looked up in the tree once and then remembered until a subscription changes.
+
+A message reaches each client once, whatever number of its subscriptions match, at the highest QoS among them (3.3.4).
+Messages reach members on two ways: as they arrive (``route``), or from the log, with their offsets (``tell``). A member
+whose session lasts gets what is stored from the log only, so nothing comes twice.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from gateway.hub import shared
+from gateway.hub.feed import Feed
+from gateway.hub.history import Told
+from gateway.hub.inlet import Publish
+from gateway.hub.limits import Limits
+from gateway.hub.members import Member, Route, Subscription, merge
+from gateway.hub.reasons import Reason
+from gateway.hub.session import Session
+from gateway.hub.topics import OWN, Tree
+
+_ROUTES = 10_000  # topics whose way is remembered
+
+
+class Rights(Protocol):
+    """What the broker asks before anybody gets anything; see ``access.py``."""
+
+    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
+        """Whether a client may have everything that a filter matches."""
+
+    def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
+        """Whether a client may get a message on a topic."""
+
+    def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
+        """Whether who published what is retained still may."""
+
+
+class Everything:
+    """Everybody may have everything."""
+
+    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
+        """Yes."""
+        return True
+
+    may_receive = may_have_published = may_subscribe
+
+
+class Router:
+    """Subscriptions in a tree, and the ways through it."""
+
+    def __init__(self, limits: Limits, rights: Rights | None = None) -> None:
+        self.subscriptions = 0
+        self.sent = 0
+        self.feeds: set[Member] = set()
+        self.curious = 0  # subscriptions that may match what Redcar itself publishes
+        self._rights: Rights = rights or Everything()
+        self._limits = limits
+        self._tree: Tree[dict[tuple[Member, str], Subscription]] = Tree()
+        self._routes: dict[str, list[Route]] = {}
+
+    def route(self, messages: Iterable[Publish]) -> None:
+        """Send messages to everyone who wants them as they arrive, in order."""
+        reached: set[Session] = set()
+        routes = self._routes
+        for message in messages:
+            found = routes.get(message.topic)
+            if found is None:
+                found = self._find(message.topic)
+            for route in found:
+                if route.logged and message.qos:
+                    continue
+                if route.shared:
+                    route = shared.turn(route)
+                session = route.member.session
+                if session is None:
+                    continue
+                if route.no_local and message.client == route.member.client_id:
+                    left = route.of(message)
+                    if left is None:
+                        continue
+                    route = left
+                qos = message.qos if message.qos < route.qos else route.qos
+                retain = message.retain and route.retain_as_published
+                self.sent += 1
+                if not session.out.deliver(message, qos, retain, route.identifiers):
+                    self.too_slow(session)
+                reached.add(session)
+        for session in reached:
+            session.flush()
+
+    def owed(self, topic: str) -> bool:
+        """Whether a message on this topic has to be stored, because somebody is to get it from the log."""
+        return bool(self.feeds) and any(route.logged for route in self._find_known(topic))
+
+    def wanted(self, topic: str) -> bool:
+        """Whether anybody subscribed to this topic."""
+        return bool(self._find_known(topic))
+
+    def tell(self, told: Iterable[Told], through: int) -> None:
+        """Hand over what is new in the log."""
+        reached: set[Session] = set()
+        for one in told:
+            for route in self._find_known(one.message.topic):
+                if not route.logged and not one.own:
+                    continue
+                if route.shared:
+                    group, route = route, shared.turn(route)
+                    if group.logged and route.member.feed and route.qos:
+                        self._share(route.member.feed, route, one)
+                        if route.member.session:
+                            reached.add(route.member.session)
+                        continue
+                session = route.member.session
+                if route.logged and route.member.feed:
+                    if self._tell(route.member.feed, route, one) and session:
+                        reached.add(session)
+                elif session:
+                    self.sent += 1
+                    qos = min(one.message.qos, route.qos)
+                    if not session.out.deliver(one.message, qos, False, route.identifiers):
+                        self.too_slow(session)
+                    reached.add(session)
+        for member in self.feeds:
+            if member.feed and (member.feed.live or member.feed.idle):
+                member.feed.pass_by(through)
+        for session in reached:
+            session.flush()
+
+    def fetched(self, member: Member, told: Iterable[Told]) -> bool:
+        """Send a member what was fetched for it from the log. False: there is no room for more."""
+        feed, session = member.feed, member.session
+        if feed is None or session is None:
+            return False
+        for one in told:
+            begun = feed.begun(one.offset)
+            route = member.route(one.message.topic).of(one.message, one.offset)
+            if not self._rights.may_receive(member.user, one.message.topic, member.client_id):
+                continue
+            if route is None and not begun:
+                continue
+            qos = min(one.message.qos, route.qos) if route else 0
+            retain = bool(route and one.message.retain and route.retain_as_published)
+            if not feed.offer(one.offset, one.message, qos, retain, route.identifiers if route else ()):
+                feed.seen = max(one.offset - 1, 0)
+                session.flush()
+                return False
+            self.sent += 1
+        session.flush()
+        return True
+
+    def _tell(self, feed: Feed, route: Route, one: Told) -> bool:
+        """Whether it was sent."""
+        if one.offset <= feed.seen:
+            return False
+        left = route.of(one.message, one.offset)
+        if left is None:
+            return False
+        if feed.live:
+            retain = one.message.retain and left.retain_as_published
+            if feed.offer(one.offset, one.message, min(one.message.qos, left.qos), retain, left.identifiers):
+                self.sent += 1
+                return True
+            feed.live = False
+            feed.seen = one.offset - 1
+        elif feed.out is None and left.qos:
+            if feed.idle:
+                feed.seen = one.offset - 1
+            feed.count(one.offset)
+        return False
+
+    def _share(self, feed: Feed, route: Route, one: Told) -> None:
+        """A message of a group, for one of its members."""
+        qos = min(one.message.qos, route.qos)
+        if feed.offer(one.offset, one.message, qos, False, route.identifiers):
+            self.sent += 1
+        else:
+            feed.assign(one.offset, qos)
+
+    def hold(self, member: Member, granted: Subscription) -> None:
+        subscribers = self._tree.get(granted.pattern)
+        if subscribers is None:
+            subscribers = {}
+            self._tree.put(granted.pattern, subscribers)
+        subscribers[member, granted.group] = granted
+        new = granted.filter not in member.held
+        self.subscriptions += new
+        self.curious += new and _curious(granted)
+        member.held[granted.filter] = granted
+        member.routes.clear()
+        self._routes.clear()
+
+    def forget(self, member: Member, subscription: Subscription) -> None:
+        subscribers = self._tree.get(subscription.pattern)
+        if subscribers and subscribers.pop((member, subscription.group), None):
+            self.subscriptions -= 1
+            self.curious -= _curious(subscription)
+            if not subscribers:
+                self._tree.drop(subscription.pattern)
+        member.routes.clear()
+        self._routes.clear()
+
+    def _find_known(self, topic: str) -> list[Route]:
+        found = self._routes.get(topic)
+        return self._find(topic) if found is None else found
+
+    def _find(self, topic: str) -> list[Route]:
+        matched: dict[Member, list[Subscription]] = {}
+        groups: dict[str, list[Route]] = {}
+        for subscribers in self._tree.filters(topic):
+            for (member, group), subscription in subscribers.items():
+                if not self._rights.may_receive(member.user, topic, member.client_id):
+                    continue
+                if group:
+                    groups.setdefault(subscription.filter, []).append(merge(member, [subscription]))
+                else:
+                    matched.setdefault(member, []).append(subscription)
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        found = [merge(member, all) for member, all in matched.items()]
+        found += [shared.route(routes) for routes in groups.values()]
+        self._routes[topic] = found
+        return found
+
+    def too_slow(self, session: Session) -> None:
+        session.end(Reason.QUOTA_EXCEEDED, f"more than {self._limits.unsent} bytes wait to be read by this client")
+
+
+def _curious(subscription: Subscription) -> bool:
+    return subscription.pattern.startswith((OWN, "+", "#", "$"))
