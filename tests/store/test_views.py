@@ -273,6 +273,26 @@ def test_what_came_before_the_clock_was_set_is_put_right(restart: bool, tmp_path
     assert contents(tmp_path) == incremental
 
 
+def test_switches_survive_a_restart_before_the_clock_is_set(tmp_path: Path) -> None:
+    machine = Machine(wall=START)
+
+    async def before(log: Log, keeper: Keeper) -> None:
+        log.append([event("gateway.started", "gateway", {"boot": machine.boot, "trusted": False}, time=machine.wall)])
+        for opened in (False, True, True):
+            await store(log, reading(machine.wall, open=opened))
+            machine.passes(5)
+        await followed(log, keeper)
+
+    async def after(log: Log, keeper: Keeper) -> None:
+        await store(log, reading(machine.wall, open=False))
+        await followed(log, keeper)
+
+    for story in (before, after):
+        told(tmp_path, machine, story)
+    (row,) = shown(tmp_path, "1m")
+    assert (row["count"], row["min"], row["max"], row["last"]) == (4, 0.0, 1.0, 0.0)
+
+
 def test_a_clock_that_nobody_ever_confirms_counts_all_the_same(tmp_path: Path) -> None:
     machine = Machine(wall=START)
 

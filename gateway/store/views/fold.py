@@ -244,7 +244,9 @@ class Views:
     def _count(self, cell: Cell) -> None:
         """Put aside the minute that a cell has counted."""
         if cell.count:
-            bucket = Bucket(cell.count, cell.low, cell.high, cell.total, cell.newest, cell.at)
+            # a switch's values are true and false, which the kept state couldn't be read with
+            low, high, newest = float(cell.low), float(cell.high), float(cell.newest)
+            bucket = Bucket(cell.count, low, high, float(cell.total), newest, cell.at)
             _add(self.minutes if self.unsynced is None else self.loose, (cell.minute, cell.series), bucket)
             cell.count = 0
 
