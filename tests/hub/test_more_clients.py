@@ -1,0 +1,153 @@
+"""More clients: aiomqtt, gmqtt, and what two libraries for microcontrollers do on the wire."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.hub import encode
+from gateway.hub.inlet import Publish
+from gateway.hub.packets import V5, V311, Ack, Connack, Delivery, Pong, Suback, Will
+from gateway.hub.properties import Kind
+from tests.hub.peers import PATIENCE, Desk, enter, hub_at, knock, say, until
+
+both = pytest.mark.parametrize("version", [V311, V5])
+
+
+@both
+def test_aiomqtt(version: int) -> None:
+    import aiomqtt
+
+    async def story() -> None:
+        desk = Desk()
+        protocol = aiomqtt.ProtocolVersion.V5 if version == V5 else aiomqtt.ProtocolVersion.V311
+        will = aiomqtt.Will("status/aio", b"gone", 1, True)
+        async with hub_at(desk) as (hub, port):
+            async with aiomqtt.Client("127.0.0.1", port, protocol=protocol, identifier="aio", will=will) as client:
+                await client.subscribe("a/#", qos=2)
+                for qos in (0, 1, 2):
+                    await client.publish(f"a/{qos}", payload="x", qos=qos)
+                got = []
+                async with asyncio.timeout(PATIENCE):
+                    async for message in client.messages:
+                        got.append((str(message.topic), message.qos))
+                        if len(got) == 3:
+                            break
+                assert sorted(got) == [("a/0", 0), ("a/1", 1), ("a/2", 2)]
+            await until(lambda: not hub.broker.members)
+            assert [one.topic for one in desk.messages] == ["a/0", "a/1", "a/2"], "it said goodbye: no will"
+
+    asyncio.run(story())
+
+
+@both
+def test_gmqtt(version: int) -> None:
+    import gmqtt
+
+    async def story() -> None:
+        desk = Desk()
+        async with hub_at(desk) as (_, port):
+            got: list[tuple[str, bytes, int]] = []
+            subscribed = asyncio.Event()
+            client: Any = gmqtt.Client("gmqtt")
+
+            def message(client: Any, topic: str, payload: bytes, qos: int, properties: Any) -> int:
+                got.append((topic, payload, qos))
+                return 0
+
+            client.on_message = message
+            client.on_subscribe = lambda *_: subscribed.set()
+            await client.connect("127.0.0.1", port, version=version, keepalive=60)
+            client.subscribe("a/#", qos=2)
+            async with asyncio.timeout(PATIENCE):
+                await subscribed.wait()
+            more = {"content_type": "text/plain", "user_property": ("k", "v")} if version == V5 else {}
+            for qos in (0, 1, 2):
+                client.publish(f"a/{qos}", "x", qos=qos, **more)
+            await until(lambda: len(got) == 3)
+            assert sorted(got) == [("a/0", b"x", 0), ("a/1", b"x", 1), ("a/2", b"x", 2)]
+            await client.disconnect()
+
+    asyncio.run(story())
+
+
+def test_pubsubclient() -> None:
+    """Arduino: 3.1.1, keep-alive 15 s, QoS 0, packets byte by byte as its loop gets round to it; a will, retained."""
+
+    async def story() -> None:
+        desk = Desk("nothing")
+        async with hub_at(desk) as (_, port):
+            will = Will("tele/node/LWT", b"Offline", 1, True)
+            peer = await enter(port, V311, "arduino", keep_alive=15, will=will)
+            packets = [
+                Delivery(Publish("tele/node/LWT", b"Online", 0, True)),
+                Delivery(Publish("tele/node/t", b"21.5")),
+            ]
+            for byte in b"".join(encode.encode(one, V311) for one in packets):
+                peer.writer.write(bytes((byte,)))
+                await peer.writer.drain()
+            peer.writer.write(encode.PINGREQ)
+            assert await peer.got() == Pong()
+            assert [(one.topic, one.payload, one.retain) for one in desk.messages] == [
+                ("tele/node/LWT", b"Online", True),
+                ("tele/node/t", b"21.5", False),
+            ]
+            # it subscribes with packet id 2 on and answers a message at QoS 1 with PUBACK
+            await peer.subscribe("cmnd/node/#")
+            other = await enter(port, V5, "other")
+            other.send(say("cmnd/node/power", b"on"))
+            told = await peer.got()
+            assert isinstance(told, Delivery)
+            peer.send(Ack(Kind.PUBACK, told.id))
+            await peer.close()
+            await until(lambda: any(one.payload == b"Offline" for one in desk.messages))
+
+    asyncio.run(story())
+
+
+@both
+def test_esp_mqtt(version: int) -> None:
+    """It sends again on a timer, with DUP, in the same connection, what isn't acknowledged after a second; and all that is in
+    its outbox after a reconnect."""
+
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (_, port):
+            peer = await enter(port, version, "esp", clean=False)
+            peer.send(say("a", b"1", id=101), say("a", b"2", id=102))
+            await until(lambda: len(desk.messages) == 2)
+            peer.send(Delivery(Publish("a", b"1", 1), 101, True), Delivery(Publish("a", b"2", 1), 102, True))
+            assert await peer.silent(), "they are on their way to the disk"
+            while desk.held:
+                desk.held.popleft().set_result(None)
+            assert await peer.got() == Ack(Kind.PUBACK, 101)
+            assert await peer.got() == Ack(Kind.PUBACK, 102)
+            assert [one.payload for one in desk.messages] == [b"1", b"2"]
+            peer.send(say("a", b"3", id=103))
+            await until(lambda: len(desk.messages) == 3)
+            await peer.close()
+            peer = await enter(port, version, "esp", clean=False)
+            peer.send(Delivery(Publish("a", b"3", 1), 103, True))
+            await until(lambda: len(desk.messages) == 4)
+            again = desk.messages[3]
+            assert (again.dup, again.packet_id, again.client) == (True, 103, "esp"), "ingest knows it by that"
+            while desk.held:
+                desk.held.popleft().set_result(None)
+            assert await peer.got() == Ack(Kind.PUBACK, 103)
+
+    asyncio.run(story())
+
+
+def test_a_client_in_a_hurry() -> None:
+    """CONNECT, SUBSCRIBE and PUBLISH in one packet of TCP, without waiting (Tasmota, ESPHome after a reconnect)."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            peer = await knock(port, V311)
+            wire = "10 0D 0004 4D515454 04 02 000F 0001 6382 06 0001 0001 61 0132 06 0001 61 0001 78"
+            peer.writer.write(bytes.fromhex(wire))
+            assert await peer.got() == Connack()
+            assert await peer.got() == Suback(1, [1])
+            assert {type(await peer.got()), type(await peer.got())} == {Ack, Delivery}
+
+    asyncio.run(story())
