@@ -62,10 +62,10 @@ class Child:
         os.kill(self.pid, signal.SIGTERM)
         assert self._process.wait(20) == 0, self.said()
 
-    def ended(self, within: float) -> int:
-        """Wait until it has ended by itself; gives its exit code."""
-        assert self._process is not None
-        return self._process.wait(within)
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process is not None and self._process.poll() is None
 
     def owed(self) -> list[dict[str, Any]]:
         """What its readers are still owed, as ``redcar consumers`` tells."""

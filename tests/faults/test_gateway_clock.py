@@ -103,7 +103,7 @@ def test_a_clock_that_is_set_while_everything_runs(tmp_path: Path) -> None:
             file.write(RETENTION)
         child.start(environment=wall.environment)
         assert child.listening(20)
-        with press(child) as device:
+        with press(child.port) as device:
             device.send(80)
 
             def ntp_answers() -> None:
