@@ -58,8 +58,9 @@ class Broadcast:
                     await self._log.beyond(position)
             except TimeoutError:
                 continue
+            head = self._log.head
             events = await self._log.read(position + 1)
-            position = events[-1].offset if events else self._log.head
+            position = events[-1].offset if events else head
             changed = {one.source for one in events if one.type == "reading"}
             alarms = {str(one.data.get("alarm", "")) for one in events if one.type.startswith("alarm.")}
             await self._caught_up(position)
@@ -83,8 +84,8 @@ class Broadcast:
         if listened or self._alarms:
             self._hub.publish([*self._states(listened), *self._raised()])
             self._stale.difference_update(listened)
-        if self._hub.now() - self._figures_at >= every and broker.wanted("$SYS/broker/uptime"):
-            self._hub.publish(self._figures())
+        if self._hub.now() - self._figures_at >= every:
+            self._hub.publish([one for one in self._figures() if broker.wanted(one.topic)])
 
     def _renew(self) -> None:
         """Somebody is about to be shown what is retained."""
