@@ -37,11 +37,14 @@ class Child:
         return int(children[0]) if name == "strace" and children else own
 
     def listening(self, within: float) -> bool:
-        """Wait until it lets clients in, or until the time is up. Fails with its output if it has ended by itself."""
+        """Wait until it lets clients in, until the time is up, or until it is killed. Fails with its output if it has ended by
+        itself."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
-            assert self._process is not None
-            assert self._process.poll() is None, self.said()
+            if not self.alive:
+                assert self._process is not None
+                assert self._process.returncode == -signal.SIGKILL, self.said()
+                return False
             try:
                 wire.dial(self.port, "knock").close()
             except OSError:
@@ -51,9 +54,10 @@ class Child:
         return False
 
     def kill(self) -> None:
-        """SIGKILL: it learns nothing of it."""
+        """SIGKILL, unless that has happened: it learns nothing of it."""
         assert self._process is not None
-        os.kill(self.pid, signal.SIGKILL)
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
         assert self._process.wait(10) == -signal.SIGKILL, self.said()
 
     def stop(self) -> None:

@@ -33,6 +33,11 @@ class Device:
         self._pause = 0.0
 
     @property
+    def connected(self) -> bool:
+        """Whether it was let in, and nobody has told it yet that this is over."""
+        return self._link is not None
+
+    @property
     def link(self) -> socket.socket:
         """Its socket, while it is connected."""
         assert self._link is not None

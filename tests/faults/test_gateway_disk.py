@@ -102,7 +102,7 @@ def test_a_sync_that_fails_costs_a_client_its_connection_and_nothing_else(tmp_pa
     events = asyncio.run(stored(tmp_path / "data"))
     check_numbers(device, events)
     check_alarms(tmp_path, [one for one in events if one.offset < rules["lo"]], events)
-    check_archive(tmp_path, [one for one in events if one.offset < rules["lo"]])
+    check_archive(tmp_path, "archive", [one for one in events if one.offset < rules["lo"]])
 
 
 def test_a_disk_that_takes_nothing_for_seconds_leaves_the_rules_as_they_were(tmp_path: Path) -> None:
