@@ -48,6 +48,9 @@ def is_loopback(address: str) -> bool:
     return bool((mapped or ip).is_loopback)
 
 
+_OWN_TREE = rights.Rights([])
+
+
 class Access:
     """The rights of clients, by the users file as it is now: a changed file counts from the next CONNECT on."""
 
@@ -171,7 +174,8 @@ class Access:
             return Reason.TOPIC_NAME_INVALID, f"{much}: use a simpler topic"
         granted = self._of(user, client)
         if granted and not granted.may_publish(topic):
-            return Reason.NOT_AUTHORIZED, f"{self._acl} doesn't let {_called(user)} publish there: add a rule"
+            missing = f"add a rule to {self._acl}" if self._acl else "write a file of rules and name it as access.acl"
+            return Reason.NOT_AUTHORIZED, f"no rule lets {_called(user)} publish there: {missing}"
         return None
 
     def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
@@ -190,15 +194,16 @@ class Access:
         return granted is None or topic.startswith(OWN) or granted.may_publish(topic)
 
     def _of(self, user: str | None, client: str) -> rights.Granted | None:
-        """None: no rules are in force."""
-        if self._rights is None:
+        """None: no rules are in force. A client with a name is held to its own tree then, one without is our own house."""
+        rules = self._rights or (_OWN_TREE if user else None)
+        if rules is None:
             return None
         scope = self.scope(user, client)
         granted = self._granted.get(scope)
         if granted is None:
             if len(self._granted) >= _REMEMBERED:
                 self._granted.clear()
-            granted = self._granted[scope] = self._rights.of(user, client)
+            granted = self._granted[scope] = rules.of(user, client)
         return granted
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ def test_a_client_certificate_is_the_user(tls: Path) -> None:
         async with hub_at(desk) as (hub, _):
             port = await hub.listen(door=server(tls, client_ca=str(tls / "ca.crt")))
             peer = await over_tls(port, tls, "kitchen")
-            peer.send(Connect("c", V5), say())
+            peer.send(Connect("c", V5), say("kitchen/a"))
             assert isinstance(await peer.got(), Connack)
             await peer.got()
             assert desk.messages[0].user == "kitchen"

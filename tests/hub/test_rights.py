@@ -181,3 +181,18 @@ def test_rights_at_every_step_and_reloaded(tmp_path: Path) -> None:
         assert Publish("plant/sensor-1/t", b"x", 1, True, None, "c-sensor-1", "sensor-1", packet_id=3) in desk.messages
 
     asyncio.run(story())
+
+
+def test_without_rules_a_user_has_its_own_tree_and_the_house_everything() -> None:
+    access = Access()
+    assert access.may_publish("kitchen", "kitchen/lamp") is None
+    assert access.may_publish("kitchen", "plant/lamp") == (
+        Reason.NOT_AUTHORIZED,
+        "no rule lets user 'kitchen' publish there: write a file of rules and name it as access.acl",
+    )
+    assert access.may_subscribe("kitchen", "kitchen/#")
+    assert not access.may_subscribe("kitchen", "#")
+    assert not access.may_receive("kitchen", "plant/lamp")
+    assert access.may_publish(None, "plant/lamp") is None
+    assert access.may_subscribe(None, "#")
+    access.close()
