@@ -64,6 +64,7 @@ class Consumer:
             else:
                 statements.append(self.insertion("backlog", lo, head))
         live.move(head)
+        self.log.forget(f"owed {live.id}")
         self.log.append([], also=[*statements, self._moved(live)], wait=False)
 
     async def owe(

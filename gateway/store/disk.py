@@ -11,6 +11,7 @@ time. So a batch that failed is never acknowledged, though it may turn out to be
 import asyncio
 import logging
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,9 @@ passing = {
     sqlite3.SQLITE_AUTH,
 }
 """What SQLite says when the disk fails it; anything else is a mistake of ours or damage of the file."""
+
+
+last_batch = "select 1 from meta where key = 'batch' and value = ?"
 
 
 class Health(Struct):
@@ -71,6 +75,9 @@ class Disk:
         """Returns when it is on the disk, however long that takes. ``refused`` is called when the disk fails: nobody who waits
         may be told yes any more. Raises StoreFull or StoreFailed only while closing, StoreDamaged if the file is at fault."""
         attempt = 0
+        mark = secrets.randbits(63)
+        if also and not blocks:  # nothing else would tell whether a commit that failed is there all the same
+            also = [*also, files.kept("batch", mark)]
         while True:
             try:
                 began = asyncio.get_running_loop().time()
@@ -95,7 +102,7 @@ class Disk:
             self._failing(problem)
             head = await self._reopened(attempt)
             attempt += 1
-            if blocks and head >= blocks[-1].hi:
+            if head >= blocks[-1].hi if blocks else await self._db.run(rows.query, last_batch, (mark,)):
                 break  # the failed commit had left everything in the WAL, and now it is in the file
         if self.health.state != "well":
             log.warning("%s: the disk takes events again", self._folder)

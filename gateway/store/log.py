@@ -91,6 +91,8 @@ class Log(Pages):
         """Called when nothing can be stored any more: the process should end, and be started anew."""
         self._queue = queue
         self._pending: list[_Work] = []
+        self._under_way: list[_Work] = []
+        self._ended_by: StoreFailed | None = None
         self._pending_events = 0
         self._pending_bytes = 0
         self._waited_for = False
@@ -167,6 +169,8 @@ class Log(Pages):
         if not self._era.trusted:
             eras.mark(events)
         done = asyncio.get_running_loop().create_future() if wait else None
+        if done and self._ended_by:
+            done.set_exception(self._ended_by)
         self._pending.append(_Work(events, also, done, self._era))
         self._pending_events += len(events)
         self._pending_bytes += _weight(events)
@@ -244,6 +248,7 @@ class Log(Pages):
     async def _commit(self) -> None:
         self.notice_time()
         works, self._pending = self._pending, []
+        self._under_way = works
         self._pending_bytes = self._pending_events = 0
         lazy = self._due_lazily()
         self._waited_for = False
@@ -268,9 +273,8 @@ class Log(Pages):
             event.offset = offset
             event.recorded = event.recorded or now
         also.extend(lazy.values())
-        refused = [work for work in works if work.done]
         await self.disk.store(
-            self._blocks(events, [row.lo for row in began]), also, lambda error: self._refuse(refused, error)
+            self._blocks(events, [row.lo for row in began]), also, lambda error: self._refuse(works, error)
         )
 
         if began:
@@ -280,6 +284,7 @@ class Log(Pages):
         self.figures.commits += 1
         self.figures.events += len(events)
         self._ring.add(events)
+        self._under_way = []
         for work in works:
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
@@ -332,14 +337,12 @@ class Log(Pages):
 
     def _ended(self, writer: asyncio.Task[None]) -> None:
         """The writer has stopped: at the end of all, or because nothing can be stored any more."""
-        if writer.cancelled() or (error := writer.exception()) is None:
-            return
-        log.critical("%s: nothing can be stored any more: %s", self.folder, error)
-        self.full = True
-        for work in self._pending:
-            if work.done is not None and not work.done.done():
-                work.done.set_exception(StoreFailed(str(error)))
-        self.on_end()
+        error = None if writer.cancelled() else writer.exception()
+        self._ended_by = StoreFailed(str(error or f"{self.folder}: the log is closed"))
+        self._refuse([*self._under_way, *self._pending], self._ended_by)
+        if error:
+            log.critical("%s: nothing can be stored any more: %s", self.folder, error)
+            self.on_end()
 
     def missed(self, lo: int, hi: int, count: int) -> None:
         """Say in the log what can't be read."""

@@ -41,6 +41,9 @@ class Processor(Protocol):
 
 async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
     """Run a processor over the log until cancelled; then save where it is."""
+    earlier = log.append([])
+    assert earlier is not None
+    await earlier  # what the try before this one has handed over is in the log now, whatever it was told
     processor.restore(consumer.state)
     range = consumer.owed("live")
     assert range is not None
@@ -54,9 +57,10 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
             if log.head < range.lo:
                 await _news_or_tick(log, range.lo - 1, processor.due(), save_every if saved < range.lo else None)
             if log.head >= range.lo:
+                head = log.head  # as of before the read: what comes meanwhile isn't passed over
                 events = await log.read_as_stored(range.lo, limit=page)
                 made = processor.handle(events)
-                through = events[-1].offset if events else log.head
+                through = events[-1].offset if events else head
                 if made:
                     await _commit(consumer, range, made, through=through)
                 else:

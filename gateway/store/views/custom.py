@@ -146,8 +146,9 @@ async def follow(log_: Log, custom: Custom) -> None:
         selection = Selection(custom.types, custom.sources)
         while True:
             await log_.beyond(lo - 1)
+            head = log_.head
             events = await log_.read(lo, limit=page)
-            lo = events[-1].offset + 1 if events else log_.head + 1
+            lo = (events[-1].offset if events else head) + 1
             await db.run(_apply, custom, selection.of(events), lo)
             if len(events) < page:
                 await asyncio.sleep(once_in)

@@ -39,6 +39,7 @@ class Keeper:
         """Follow the log until cancelled; then save."""
         while True:
             async with self._at_work:
+                await self._write([])  # what was saved last is on the disk now, whatever happened since
                 self.views, found = await self._log.look(rows.load)
                 self.position = found.lo
                 await self._follow(found.lo)
@@ -55,9 +56,10 @@ class Keeper:
                 if self._log.head < lo:
                     await self._news(lo - 1)
                     continue
+                head = self._log.head
                 events = await self._log.read_as_stored(lo, limit=page)
                 self.views.take(events)
-                lo = self.position = events[-1].offset + 1 if events else self._log.head + 1
+                lo = self.position = (events[-1].offset if events else head) + 1
         finally:
             if saved < lo:
                 self._save(lo)

@@ -1,0 +1,203 @@
+"""What could part memory and disk, or leave somebody waiting for ever: a disk that fails at the wrong moment, positions that
+overtake each other, a writer that has ended."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.clock import Clock
+from gateway.errors import StoreFailed
+from gateway.event import Event
+from gateway.store import rows
+from gateway.store.consumers import Consumers
+from gateway.store.log import Log, Pace
+from gateway.store.reader import process
+from gateway.store.views.keep import Keeper
+from tests.store.test_consumers import Doubler, ranges
+from tests.store.test_log import acknowledged, numbers, opened, reading
+
+
+def fail_once(log: Log, *, stored: bool) -> asyncio.Event:
+    """The next commit fails, with its bytes on the disk or not. The event is set when it has."""
+    disk = log.disk
+    run, failed = disk._db.run, asyncio.Event()
+
+    async def failing(function: Callable[..., Any], *args: Any) -> Any:
+        if function is not rows.store:
+            return await run(function, *args)
+        disk._db.run = run  # type: ignore[method-assign]
+        if stored:
+            await run(function, *args)
+        failed.set()
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    disk._db.run = failing  # type: ignore[method-assign]
+    return failed
+
+
+async def table(log: Log, sql: str) -> list[Any]:
+    await acknowledged(log)
+    return await log.query(sql)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_statements_of_a_commit_that_failed_happen_once(stored: bool, tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        await acknowledged(log, reading(1))
+        fail_once(log, stored=stored)
+        insert = log.append([], also=[("insert into owed (consumer, lane, lo) values ('cloud', 'live', 7)", ())])
+        assert insert is not None
+        with pytest.raises(StoreFailed):
+            await insert
+        assert await table(log, "select lo from owed") == [(7,)]
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_whoever_waits_for_a_writer_that_has_ended_is_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        ended = asyncio.Event()
+        log.on_end = ended.set
+        wrong = log.append([reading(1)], also=[("insert into nowhere values (1)", ())])
+        assert wrong is not None
+        async with asyncio.timeout(10):
+            with pytest.raises(StoreFailed):
+                await wrong
+            await ended.wait()
+            late = log.append([reading(2)])
+            assert late is not None
+            with pytest.raises(StoreFailed):
+                await late
+        with contextlib.suppress(sqlite3.Error):
+            await log.close()
+
+    asyncio.run(story())
+
+
+def test_a_position_that_was_split_off_is_not_overtaken_by_an_older_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        found = await (await Consumers.load(log)).open("cloud")
+        await acknowledged(log, *(reading(n) for n in range(10)))
+        live = found.owed("live")
+        assert live is not None
+        found.advance(live, 4)
+        found.split()
+        await log.close()
+
+        log = await opened(tmp_path)
+        found = await (await Consumers.load(log)).open("cloud")
+        assert sorted(ranges(found)) == [("backlog", 5, 10), ("live", 11, None)]
+        await log.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_processor_that_was_told_no_repeats_nothing(stored: bool, tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await Log.open(tmp_path, Clock(trust=True), pace=Pace(retry=0.5))
+        found = await (await Consumers.load(log)).open("doubler")
+        task = asyncio.create_task(process(log, found, Doubler()))
+        await acknowledged(log, *(reading(n) for n in range(10)))
+        async with asyncio.timeout(10):
+            await log.beyond(19)
+            handle = Doubler.handle
+
+            def handled(self: Doubler, events: list[Event]) -> list[Event]:
+                fail_once(log, stored=stored)
+                Doubler.handle = handle  # type: ignore[method-assign]
+                return handle(self, events)
+
+            Doubler.handle = handled  # type: ignore[method-assign]
+            log.append([reading(10)], wait=False)
+            with pytest.raises(StoreFailed):
+                await task
+            task = asyncio.create_task(process(log, found, Doubler()))
+            await log.beyond(21)
+        await acknowledged(log)
+        await acknowledged(log, reading(11))
+        async with asyncio.timeout(10):
+            await log.beyond(23)
+        doubled = [one for one in await log.read(1) if one.type == "doubled"]
+        assert numbers(doubled) == list(range(12))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_views_count_nothing_twice_though_the_disk_failed_while_they_saved(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await Log.open(tmp_path, Clock(trust=True), pace=Pace(retry=0.5))
+        keeper = Keeper(log, await (await Consumers.load(log)).open("views"))
+        task = asyncio.create_task(keeper.run())
+        await acknowledged(log, *(reading(n) for n in range(10)))
+        await until(lambda: keeper.position > 10)
+        failed = fail_once(log, stored=False)
+        task.cancel()  # as if it had failed: it saves on its way out
+        await asyncio.gather(task, return_exceptions=True)
+        task = asyncio.create_task(keeper.run())
+        await failed.wait()
+        with pytest.raises(StoreFailed):
+            await task
+        task = asyncio.create_task(keeper.run())
+        await until(lambda: keeper.position > 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await table(log, "select sum(count) from rollup group by width") == [(10,)] * 3
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_what_comes_while_a_damage_is_read_is_not_passed_over(tmp_path: Path) -> None:
+    """The newest block can't be read; while somebody tries, the log goes on."""
+
+    async def story() -> None:
+        log = await opened(tmp_path)
+        found = await (await Consumers.load(log)).open("doubler")
+        await acknowledged(log, *(reading(n) for n in range(10)))
+        await log.close()
+        with contextlib.closing(sqlite3.connect(log.path)) as db:
+            db.execute("update block set crc = crc + 1")
+            db.commit()
+
+        log = await opened(tmp_path)
+        found = await (await Consumers.load(log)).open("doubler")
+        found.state = b"0 0"
+        look = log._pages.run
+
+        async def slow(function: Callable[..., Any], *args: Any) -> Any:
+            answer = await look(function, *args)
+            if function is rows.read_blocks:
+                log._pages.run = look  # type: ignore[method-assign]
+                await acknowledged(log, reading(10))
+            return answer
+
+        log._pages.run = slow  # type: ignore[method-assign]
+        task = asyncio.create_task(process(log, found, Doubler()))
+        await until(lambda: not found.lag and log.head >= 13)
+        assert numbers([one for one in await log.read(11) if one.type == "doubled"]) == [10]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await log.close()
+
+    asyncio.run(story())
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.01)
