@@ -96,7 +96,7 @@ class Retained:
 
     def match(self, filter: str) -> list[Publish]:
         """The messages a new subscription gets, each with the expiry it has left."""
-        if filter.startswith((OWN, "+", "#", "$")):
+        if filter.startswith((OWN, "$")):
             self.renew()
         now = self._now()
         found = []

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.errors import ConfigError
 from gateway.hub.reasons import ProtocolError
-from gateway.hub.topics import check_filter, matches
+from gateway.hub.topics import OWN, check_filter, matches
 from gateway.places import Place, read
 from gateway.typed import table, unknown
 
@@ -123,7 +123,7 @@ def load(file: Path) -> Rights:
 def covers(grant: str, asked: str) -> bool:
     """Whether every topic that ``asked`` matches is matched by ``grant``, too."""
     granted, wanted = grant.split("/"), asked.split("/")
-    if asked[:1] == "$" and granted[0] in ("+", "#"):
+    if (asked[:1] == "$" or wanted[0] == OWN[:-1]) and granted[0] in ("+", "#"):
         return False
     if granted == ["+", "#"] and wanted[0] in ("#", "+"):
         return True  # every topic has at least one level

@@ -225,4 +225,4 @@ class Router:
 
 
 def _curious(subscription: Subscription) -> bool:
-    return subscription.pattern.startswith((OWN, "+", "#", "$"))
+    return subscription.pattern.startswith((OWN, "$"))

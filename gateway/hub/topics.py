@@ -1,7 +1,8 @@
 """Topic names and filters (4.7), and two trees of topic levels: one finds filters by topic, one topics by filter.
 
 plant/+/temperature   + is exactly one level        plant/#   # is the level before it and everything below
-Neither matches a first level that begins with $ [MQTT-4.7.2-1].
+Neither matches a first level that begins with $ [MQTT-4.7.2-1], nor Redcar's own tree: whoever subscribes to # wants what
+devices say, and not every event a second time. redcar/# brings it.
 """
 
 import re
@@ -19,6 +20,9 @@ OWN = "redcar/"
 
 REPLAYS = "redcar/replay/"
 """Where clients ask for the past."""
+
+_APART = ("$", OWN)
+"""Topics that a wildcard at the first level doesn't match."""
 
 T = TypeVar("T")
 
@@ -60,7 +64,7 @@ def excess(topic: str, limits: Limits) -> str | None:
 
 def matches(filter: str, topic: str) -> bool:
     """Whether a filter matches a topic; for one at a time: the tree finds many."""
-    if topic[:1] == "$" and filter[:1] in ("+", "#"):
+    if topic.startswith(_APART) and filter[:1] in ("+", "#"):
         return False
     if "+" not in filter and "#" not in filter:
         return filter == topic
@@ -124,7 +128,7 @@ class Tree(Generic[T]):
         """The tree holds filters: values of those that match this topic."""
         levels = topic.split("/")
         nodes = [self.root]
-        wild = not topic.startswith("$")
+        wild = not topic.startswith(_APART)
         for level in levels:
             below = []
             for node in nodes:
@@ -159,7 +163,7 @@ class Tree(Generic[T]):
                 return
             if level == "+":
                 nodes = [
-                    below for node in nodes for name, below in node.children.items() if not (first and name[:1] == "$")
+                    below for node in nodes for name, below in node.children.items() if not (first and _apart(name))
                 ]
             else:
                 nodes = [node.children[level] for node in nodes if level in node.children]
@@ -170,10 +174,14 @@ class Tree(Generic[T]):
 
 
 def _below(node: Node[T], first: bool) -> Iterator[T]:
-    """Everything under a node; from the root without the trees that begin with $."""
-    waiting = [below for name, below in node.children.items() if not (first and name[:1] == "$")]
+    """Everything under a node; from the root without the trees that stand apart."""
+    waiting = [below for name, below in node.children.items() if not (first and _apart(name))]
     while waiting:
         node = waiting.pop()
         if node.value is not None:
             yield node.value
         waiting.extend(node.children.values())
+
+
+def _apart(level: str) -> bool:
+    return level[:1] == "$" or level + "/" == OWN

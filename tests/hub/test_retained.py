@@ -18,6 +18,10 @@ def say(topic: str, payload: bytes = b"x", **more: object) -> Publish:
     return Publish(topic, payload, retain=True, **more)  # type: ignore[arg-type]
 
 
+def everything(retained: Retained) -> list[Publish]:
+    return retained.match("#") + retained.match("$c") + retained.match("redcar/#")
+
+
 class Table:
     """What is on the disk."""
 
@@ -180,7 +184,7 @@ def test_memory_and_table_agree_after_every_commit(batches: list[tuple[list[Publ
         if works:
             table.commit(statements)
         retained.settle(messages, stored=works)
-        assert len(retained) == len(list(retained.match("#"))) + len(list(retained.match("$c")))
+        assert len(retained) == len(everything(retained))
     table.commit(retained.changes([]))
-    shown = {one.topic: one.payload for one in retained.match("#") + retained.match("$c")}
-    assert {one.topic: one.payload for one in table.reopened().match("#") + table.reopened().match("$c")} == shown
+    shown = {one.topic: one.payload for one in everything(retained)}
+    assert {one.topic: one.payload for one in everything(table.reopened())} == shown

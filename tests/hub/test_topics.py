@@ -143,3 +143,19 @@ def test_filters_that_are_not(filter: str) -> None:
 def test_too_much_of_a_name(topic: str, why: str) -> None:
     check_name(topic)
     assert excess(topic, Limits()) == why
+
+
+def test_wildcards_stay_out_of_trees_that_stand_apart() -> None:
+    """[MQTT-4.7.2-1], and Redcar's own tree likewise: # is what devices say."""
+    tree: Tree[str] = Tree()
+    for filter in ("#", "+/#", "+/status", "redcar/#", "redcar/+", "$SYS/#"):
+        tree.put(filter, filter)
+    assert set(tree.filters("redcar/status")) == {"redcar/#", "redcar/+"}
+    assert set(tree.filters("$SYS/status")) == {"$SYS/#"}
+    assert set(tree.filters("redcars/status")) == {"#", "+/#", "+/status"}
+    topics: Tree[str] = Tree()
+    for topic in ("redcar/status", "a/status", "$SYS/status"):
+        topics.put(topic, topic)
+    assert set(topics.topics("#")) == {"a/status"}
+    assert set(topics.topics("+/status")) == {"a/status"}
+    assert set(topics.topics("redcar/#")) == {"redcar/status"}
