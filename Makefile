@@ -12,6 +12,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make check   format, lint, strict types, rule tests, the example configurations"
 	@echo "make bench   speed, beside mosquitto in the same run; prints a table"
+	@echo "make faults  kill -9 and power cuts for ten minutes; prints the seed that repeats them"
 	@echo "make fuzz    spoiled packets into the hub for a minute"
 	@echo "make replay  a real machine's temperature through threshold and anomaly rules"
 
@@ -39,6 +40,9 @@ bench: $(STAMP)
 
 replay: $(STAMP)
 	$(BIN)/python -m tests.replay_nab $(ARGS)
+
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.hub.fuzz $(or $(ARGS),--seconds 60)
