@@ -91,8 +91,9 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
         }
         with closing(sqlite3.connect(partial, isolation_level=None)) as db:
             files.found_anew(db, max(mark, copy.head), "log.restored", data, empty=False)
+        partial.rename(folder / opening.restored)  # from here on the next start would finish this
         aside = _kept_aside(path, epoch)
-        partial.rename(path)
+        (folder / opening.restored).rename(path)
         files.sync_folder(folder)
     return copy, aside
 

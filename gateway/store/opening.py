@@ -22,6 +22,10 @@ generous = 1_000_000
 """How far beyond the last offset that can be read a new epoch begins: what was lost had numbers, too."""
 
 
+restored = "restored"
+"""A copy that is about to take the log's place, which is aside already."""
+
+
 class Opened(Struct):
     """A log that is ready to be written."""
 
@@ -43,6 +47,8 @@ async def opened(folder: Path, machine: str) -> Opened:
         lock = files.lock(folder)
         undo.callback(os.close, lock)
         path = folder / files.name
+        if not path.exists() and (folder / restored).exists():
+            (folder / restored).rename(path)
         if path.exists() and (folder / "damaged").exists():
             set_aside(folder, "SQLite found it damaged while writing")
         elif not path.exists() and (aside := waiting(folder)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from gateway.store import opening
+from gateway.store.backup import backup
 from tests.faults import promises
 from tests.parts import need
 
@@ -22,6 +23,12 @@ def seeded() -> Random:
     return Random(seed)
 
 
+def killing(call: str, ordinal: int) -> list[str]:
+    """Put this before a command to have it killed when a thread is about to make a call for the n-th time."""
+    inject = [f"-einject={call}:signal=KILL:when={ordinal}", f"-etrace={call}"]
+    return [need("strace", "strace"), "-f", "-qq", "-o", "/dev/null", *inject]
+
+
 class Life:
     """A folder in which workers live and die, and all they have ever said."""
 
@@ -33,8 +40,7 @@ class Life:
 
     def die_at(self, call: str, ordinal: int) -> bool:
         """Run until a thread is about to make a call for the n-th time. False: none ever does."""
-        inject = [f"-einject={call}:signal=KILL:when={ordinal}", f"-etrace={call}"]
-        died = self._run([need("strace", "strace"), "-f", "-qq", "-o", "/dev/null", *inject]) != 0
+        died = self._run(killing(call, ordinal)) != 0
         self.kills += died
         return died
 
@@ -101,3 +107,18 @@ def test_killed_within_a_commit_a_checkpoint_a_trim_or_a_start(tmp_path: Path) -
 
 def test_killed_while_a_damaged_log_is_set_aside_and_salvaged(tmp_path: Path) -> None:
     assert salvaged(tmp_path, seeded(), 5) >= 2
+
+
+def test_killed_while_a_copy_is_put_back(tmp_path: Path) -> None:
+    before = Life(tmp_path / "data", rounds=15)
+    before.live()
+    backup(before.folder, tmp_path / "copy")
+    restore = f"from gateway.store.backup import *; restore(Path({str(tmp_path / 'again')!r}), Path({str(tmp_path / 'copy')!r}))"
+    ends = set()
+    for n in range(1, 9):
+        shutil.copytree(before.folder, tmp_path / "again")
+        command = [*killing("rename", n), sys.executable, "-c", restore]
+        ends.add(subprocess.run(command, cwd=root, timeout=60, check=False).returncode)
+        assert promises.faults(tmp_path / "again", before.said, salvaged=True) == [], f"killed at rename {n}"
+        shutil.rmtree(tmp_path / "again")
+    assert ends == {0, -signal.SIGKILL}
