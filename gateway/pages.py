@@ -20,12 +20,19 @@ class Pages:
         """The next events of the range; exactly those of its flight if it has one."""
         if owed.flight:
             self.drop()
-            return await self._log.read(owed.lo, self.end(owed), 100 * self._size)
+            return await self._all(owed.lo, owed.flight.cuts[-1])
         if self._next and self._next[:2] == (owed.id, owed.lo):
             task, self._next = self._next[2], None
             return await task
         self.drop()
         return await self._log.read(owed.lo, owed.hi, self._size)
+
+    async def _all(self, lo: int, hi: int) -> list[Event]:
+        events: list[Event] = []
+        while lo <= hi and (more := await self._log.read(lo, hi, self._size)):
+            events += more
+            lo = more[-1].offset + 1
+        return events
 
     @staticmethod
     def end(owed: Range) -> int | None:

@@ -15,6 +15,9 @@ from gateway.store.rows import Statement
 worth_merging = 300
 """Blocks with more events than this are left as they are."""
 
+largest = 500_000
+"""Bytes of blocks that are merged into one: pictures stay in the small pieces they came in."""
+
 settled = 60
 """Seconds a block stays as it is: whoever reads the news finds it in memory or in small pieces."""
 
@@ -37,14 +40,16 @@ def plan(db: sqlite3.Connection, start: int, before: int) -> Merge | None:
     aren't enough yet to fill a large one."""
     borders = {lo for (lo,) in db.execute("select lo from clock where lo >= ?", (start,))}
     group: list[tuple[int, int]] = []
-    count = 0
-    sql = "select lo, hi, count, recorded from block where lo >= ? and lo < (select max(lo) from block) order by lo"
-    for lo, hi, events, recorded in db.execute(sql, (start,)):
+    count = size = 0
+    sql = "select lo, hi, count, recorded, length(data) from block where lo >= ? and lo < (select max(lo) from block) order by lo"
+    for lo, hi, events, recorded, weight in db.execute(sql, (start,)):
         if recorded >= before:
             return None
-        if group and (count + events > block.longest or events > worth_merging or lo in borders):
+        size += weight
+        large = events > worth_merging or weight > largest
+        if group and (count + events > block.longest or size > largest or large or lo in borders):
             break
-        if events > worth_merging:
+        if large:
             return Merge([], hi)
         group.append((lo, hi))
         count += events

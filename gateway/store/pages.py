@@ -14,6 +14,9 @@ log = logging.getLogger("redcar.log")
 
 T = TypeVar("T")
 
+largest = 4_000_000
+"""Bytes of data after which a page ends, at the border of a block: it may hold fewer events than were asked for."""
+
 
 class Pages:
     """What readers see of a log."""
@@ -45,7 +48,7 @@ class Pages:
         if self._ring.first is not None and lo >= self._ring.first:
             return self._ring.read(lo, min(last, lo + limit - 1))
         lost: list[tuple[int, int, int]] = []
-        events = await self._pages.run(rows.read_blocks, lo, last, limit, lambda *found: lost.append(found))
+        events = await self._pages.run(rows.read_blocks, lo, last, limit, lambda *found: lost.append(found), largest)
         for lo, hi, count in lost:
             if not any(first <= lo and hi <= last for first, last in self.lost):
                 self.lost.append((lo, hi))

@@ -1,8 +1,11 @@
-"""The newest events in memory, for readers that keep up. Bounded by their number; whole commits come and go."""
+"""The newest events in memory, for readers that keep up. Bounded by their number and size; whole commits come and go."""
 
 from collections import deque
 
 from gateway.event import Event
+
+largest = 16_000_000
+"""Bytes of data held at most, beside the newest commit: a camera's pictures must not fill the memory."""
 
 
 class Ring:
@@ -11,7 +14,8 @@ class Ring:
     def __init__(self, most: int) -> None:
         self._most = most
         self._batches: deque[list[Event]] = deque()
-        self._held = 0
+        self._sizes: deque[int] = deque()
+        self._held = self._size = 0
 
     @property
     def first(self) -> int | None:
@@ -22,10 +26,14 @@ class Ring:
         """What was just committed."""
         if not events:
             return
+        size = sum([len(event.body) for event in events])
         self._batches.append(events)
+        self._sizes.append(size)
         self._held += len(events)
-        while len(self._batches) > 1 and self._held - len(self._batches[0]) >= self._most:
+        self._size += size
+        while len(self._batches) > 1 and (self._held - len(self._batches[0]) >= self._most or self._size > largest):
             self._held -= len(self._batches.popleft())
+            self._size -= self._sizes.popleft()
 
     def read(self, lo: int, last: int) -> list[Event]:
         """Those from lo to last; lo isn't before the first."""

@@ -67,15 +67,23 @@ def _nothing(lo: int, hi: int, count: int) -> None:
     pass
 
 
-def read_blocks(db: sqlite3.Connection, lo: int, hi: int, limit: int, lost: Lost = _nothing) -> list[Event]:
-    """At most ``limit`` events of the range, from disk; ``lost`` hears of what can't be read."""
+def read_blocks(
+    db: sqlite3.Connection, lo: int, hi: int, limit: int, lost: Lost = _nothing, most: int | None = None
+) -> list[Event]:
+    """At most ``limit`` events of the range, from disk; ``lost`` hears of what can't be read.
+
+    most  bytes of data after which no further block is read"""
     events: list[Event] = []
+    size = 0
     for row in stored(db, lo, hi, lost):
         try:
-            events.extend(block.decode(row, lo, hi))
+            found = block.decode(row, lo, hi)
+            events.extend(found)
+            if most is not None:
+                size += sum([len(event.body) for event in found])
         except StoreDamaged:
             lost(row.lo, row.hi, row.count)
-        if len(events) >= limit:
+        if len(events) >= limit or (most is not None and size >= most):
             break
     return events[:limit]
 

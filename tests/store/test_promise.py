@@ -6,16 +6,20 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from gateway.clock import Clock
 from gateway.errors import StoreFailed
-from gateway.event import Event
-from gateway.store import rows
+from gateway.event import Event, event
+from gateway.pages import Pages as LanePages
+from gateway.selection import Globs
+from gateway.store import compact, rows
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
+from gateway.store.ranges import Flight
 from gateway.store.reader import process
 from gateway.store.views.keep import Keeper
 from tests.store.test_consumers import Doubler, ranges
@@ -201,3 +205,31 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not true():
             await asyncio.sleep(0.01)
+
+
+def picture(n: int) -> Event:
+    return event("message", "camera", {"n": n, "payload_base64": Random(n).randbytes(150_000).hex()}, time=n)
+
+
+def test_pictures_do_not_fill_the_memory_and_reach_their_readers(tmp_path: Path) -> None:
+    """A thousand events may be 300 MB: ring, pages and merged blocks are bounded in bytes, too."""
+
+    async def story() -> None:
+        log = await opened(tmp_path)
+        found = await (await Consumers.load(log)).open("cloud")
+        for n in range(70):
+            await acknowledged(log, picture(n))
+        first = log._ring.first
+        assert first
+        assert first > 10
+        assert len(await log.read(1, 20)) < 20
+        merge = await log.look(compact.plan, 1, log.clock.now() + 1)
+        assert merge
+        assert merge.blocks == 2
+        live = found.owed("live")
+        assert live is not None
+        live.flight = Flight([20, 40], Globs(["*"], ["*"]))
+        assert [one.offset for one in await LanePages(log, 4_000).of(live)] == list(range(1, 41))
+        await log.close()
+
+    asyncio.run(story())
