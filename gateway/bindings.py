@@ -134,7 +134,14 @@ def _source(binding: Binding, found: Driver, document: Document, place: Place) -
             if name not in captured and not (name == "device" and in_payload):
                 use = " or ".join(f"{{{one}}}" for one in captured or ["device"])
                 what = f"{shown(pattern)} doesn't capture" if found.input is Message else f"{found.kind} can't know"
-                document.fault(place, f"{what} {{{name}}}", f"use {use}")
+                # where it isn't written, the driver's own default asks for what isn't captured: say the whole line
+                given = "source" in document.data["binding"][place[1]]
+                cure = (
+                    f"use {use}"
+                    if given
+                    else f'write source = "{"/".join(f"{{{one}}}" for one in captured or ["device"])}"'
+                )
+                document.fault(place, f"{what} {{{name}}}", cure)
                 return
 
 

@@ -178,3 +178,9 @@ def test_what_the_system_refuses_is_a_sentence(capsys: pytest.CaptureFixture[str
     code, (line,) = run(capsys, "tail", "--data", "data")
     assert code == 3
     assert line.startswith("redcar: the log can't be opened or read (")
+
+
+def test_a_source_that_is_not_written_is_given_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("redcar.toml").write_text('[[binding]]\ndriver = "json"\ntopics = ["p/{device}"]\n')
+    said = "redcar.toml:1: binding[1].source: 'p/{device}' doesn't capture {area}: write source = \"{device}\""
+    assert run(capsys, "check") == (1, [said])
