@@ -232,6 +232,9 @@ class Session:
         elif isinstance(packet, Subscribe | Unsubscribe):
             events.append(packet)
         elif isinstance(packet, Disconnect):
+            asked = (self._connect.properties or {}).get(Property.session_expiry)
+            if not asked and (packet.properties or {}).get(Property.session_expiry):
+                raise violation("a session expiry with DISCONNECT, and none with CONNECT (3.14.2.2.2)")
             self.over = True
             events.append(packet)
         elif isinstance(packet, Connect):

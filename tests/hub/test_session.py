@@ -293,3 +293,11 @@ def test_a_reason_string_that_is_too_long_for_the_client_is_left_out() -> None:
     client = Client(properties={Property.maximum_packet_size: 20}).come_in()
     client.session.end(Reason.SERVER_SHUTTING_DOWN, "x" * 100)
     assert client.got() == [Disconnect(Reason.SERVER_SHUTTING_DOWN)]
+
+
+def test_a_session_that_ends_with_its_connection_can_not_be_prolonged() -> None:
+    """3.14.2.2.2"""
+    client = Client().come_in()
+    (error,) = client.send(Disconnect(0, {Property.session_expiry: 60}))
+    assert isinstance(error, ProtocolError)
+    assert error.reason == Reason.PROTOCOL_ERROR
