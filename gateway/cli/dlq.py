@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import NoLog, act, add_log, harmless, misused, open_log, show_time
+from gateway.cli.common import NoLog, act, add_log, count, harmless, misused, open_log, show_time
 
 if TYPE_CHECKING:
     from gateway.event import Event
@@ -37,14 +37,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     list_ = actions.add_parser("list", help="what waits for somebody, oldest first", formatter_class=raw)
     list_.set_defaults(run=_list)
     show = actions.add_parser("show", help="one of them, whole")
-    show.add_argument("offset", metavar="OFFSET", type=int)
+    show.add_argument("offset", metavar="OFFSET", type=count)
     show.set_defaults(run=_show)
     redrive = actions.add_parser("redrive", help="deliver again, or read again")
     redrive.set_defaults(run=_settle, do="redrive")
     drop = actions.add_parser("drop", help="take off the list")
     drop.set_defaults(run=_settle, do="drop")
     for action in (redrive, drop):
-        action.add_argument("offsets", metavar="OFFSET", type=int, nargs="*")
+        action.add_argument("offsets", metavar="OFFSET", type=count, nargs="*")
         action.add_argument("--all", action="store_true", help="everything on the list")
     for action in (list_, redrive, drop):
         action.add_argument("--where", metavar="FIELD=VALUE", action="append", default=[])

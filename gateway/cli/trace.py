@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import NoLog, add_log, ask_running, harmless, open_log, settings_of, show_time
+from gateway.cli.common import NoLog, add_log, ask_running, count, harmless, open_log, settings_of, show_time
 
 if TYPE_CHECKING:
     from gateway.event import Event
@@ -30,7 +30,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog=examples,
     )
     add_log(trace)
-    trace.add_argument("offset", metavar="OFFSET", type=int)
+    trace.add_argument("offset", metavar="OFFSET", type=count)
     trace.add_argument("--json", action="store_true", help="one JSON object")
     trace.set_defaults(run=run)
 
