@@ -22,7 +22,7 @@ from gateway.event import Event, event
 from gateway.store import block, eras, opening, rows
 from gateway.store.disk import Disk
 from gateway.store.pages import Pages
-from gateway.store.pressure import GivenUp
+from gateway.store.pressure import GivenUp, weight
 from gateway.store.rows import Statement as Statement
 from gateway.store.rows import columns as columns
 from gateway.store.rows import head_of as head_of
@@ -37,9 +37,6 @@ enough = 100
 
 lazy_every = 1.0
 """Seconds between writing what may be lost in a crash: positions of readers that will see the same again."""
-
-overhead = 200
-"""Bytes an event occupies in memory beside its body."""
 
 
 class Pace(Struct):
@@ -93,8 +90,7 @@ class Log(Pages):
         self._pending: list[_Work] = []
         self._under_way: list[_Work] = []
         self._ended_by: StoreFailed | None = None
-        self._pending_events = 0
-        self._pending_bytes = 0
+        self._pending_events = self._pending_bytes = 0
         self._waited_for = False
         self._lazy: dict[str, Statement] = {}
         self._lazy_at = -lazy_every
@@ -169,15 +165,17 @@ class Log(Pages):
         if not self._era.trusted:
             eras.mark(events)
         done = asyncio.get_running_loop().create_future() if wait else None
-        if done and self._ended_by:
-            done.set_exception(self._ended_by)
-        self._pending.append(_Work(events, also, done, self._era))
+        work = _Work(events, also, done, self._era)
+        if self._ended_by:
+            self._refuse([work], self._ended_by)
+            return done
+        self._pending.append(work)
         self._pending_events += len(events)
-        self._pending_bytes += _weight(events)
+        self._pending_bytes += weight(events)
         if self._pending_bytes > self._queue:
             self.full = True
             if not wait and self._pending_bytes > 2 * self._queue:
-                self._give_up(self._pending[-1])
+                self._give_up(work)
         if wait or self._pending_events >= enough:
             self._waited_for = True
             self._urgent.set()
@@ -321,11 +319,12 @@ class Log(Pages):
         for work in works:
             if work.done is not None and not work.done.done():
                 work.done.set_exception(error)
+                work.done.exception()  # said already: it may be that nobody is left to look at it
 
     def _give_up(self, work: _Work) -> None:
         kept = self._given_up.from_(list(work.events))
         self._pending_events -= len(work.events) - len(kept)
-        self._pending_bytes -= _weight(work.events) - _weight(kept)
+        self._pending_bytes -= weight(work.events) - weight(kept)
         work.events = kept
 
     def _room_again(self) -> None:
@@ -349,7 +348,3 @@ class Log(Pages):
         said = {"reason": "damaged", "ranges": [[lo, hi, count]], "count": count}
         noted = "insert or replace into lost (lo, hi) values (?, ?)", (lo, hi)
         self.append([event("gap", "gateway", said, time=self.clock.now())], also=[noted], wait=False)
-
-
-def _weight(events: Sequence[Event]) -> int:
-    return sum(len(event.body) + overhead for event in events)

@@ -1,9 +1,18 @@
 """What is given up before it is stored: serial and BLE can't be slowed down while the disk takes nothing."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.event import Event
+
+overhead = 200
+"""Bytes an event occupies in memory beside its body."""
+
+
+def weight(events: Sequence[Event]) -> int:
+    """Bytes that events occupy in memory, about."""
+    return sum(len(event.body) + overhead for event in events)
 
 
 class GivenUp:

@@ -37,7 +37,7 @@ RETENTION = """
 age = "1h"
 """
 
-care_looks = 7.0
+care_looks = 2.0
 """Seconds in which the care of the log has looked at what is too old, once at least."""
 
 

@@ -22,7 +22,7 @@ from tests.faults.devices import Device, play
 from tests.faults.test_disk import strace
 from tests.parts import free_port
 
-kills = 20
+kills = 12
 
 RULES = """
 [rule.hot]

@@ -46,7 +46,7 @@ def broken(made: Iterable[record.Step], rng: Random, count: int, origin: Path) -
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     print(f"REDCAR_SEED={seed} repeats these states of that record")
-    made = recorded(tmp_path, 60)
+    made = recorded(tmp_path, 130)
     found = broken(made, Random(seed), 100, tmp_path / "data")
     assert [one for one in found if one] == []
 
