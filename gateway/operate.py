@@ -7,10 +7,10 @@ drop        take dead letters off the list
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway import deadletters
 from gateway.clock import Clock
@@ -36,7 +36,7 @@ class Replay(Struct):
     hi: int
     types: list[str]
     sources: list[str]
-    speed: float | None = None
+    speed: Annotated[float, Meta(gt=0)] | None = None
 
 
 class Forget(Struct):

@@ -4,23 +4,28 @@ overtake each other, a writer that has ended."""
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.clock import Clock
 from gateway.errors import StoreFailed
 from gateway.event import Event, event
+from gateway.operate import Replay
 from gateway.pages import Pages as LanePages
 from gateway.selection import Globs
 from gateway.store import compact, rows
+from gateway.store.care import Care
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.ranges import Flight
 from gateway.store.reader import process
+from gateway.store.retention import Limits
 from gateway.store.views.keep import Keeper
 from tests.store.test_consumers import Doubler, ranges
 from tests.store.test_log import acknowledged, numbers, opened, reading
@@ -230,6 +235,32 @@ def test_pictures_do_not_fill_the_memory_and_reach_their_readers(tmp_path: Path)
         assert live is not None
         live.flight = Flight([20, 40], Globs(["*"], ["*"]))
         assert [one.offset for one in await LanePages(log, 4_000).of(live)] == list(range(1, 41))
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_a_replay_needs_a_speed_above_zero() -> None:
+    """Its range would stop its forwarder at every start, live events and all."""
+    asked = {"consumer": "cloud", "lo": 1, "hi": 2, "types": [], "sources": []}
+    assert msgspec.convert({**asked, "speed": 0.5}, Replay).speed == 0.5
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({**asked, "speed": 0}, Replay)
+
+
+def test_blocks_are_not_merged_while_others_are_salvaged_between_them(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path)
+        for _ in range(15):
+            await acknowledged(log, *(reading(n) for n in range(100)))
+        care = Care(log, Limits())
+        log.clock = Clock(wall=lambda: time.time_ns() + 3_600_000_000_000, trust=True)
+        log.aside = tmp_path / "events.1.damaged"
+        await care.merge()
+        assert care.merged == 0
+        log.aside = None
+        await care.merge()
+        assert care.merged
         await log.close()
 
     asyncio.run(story())
