@@ -1,6 +1,6 @@
 """The server's side of one MQTT connection. Sans-IO: bytes and the time in, events and bytes out; no sockets, no clock.
 
-receive(data, now) -> events    what the caller has to decide or do; everything else is answered here
+receive(data, now) -> events    what the caller has to decide or do; all else is answered here
 out.take() -> bytes             what has to be written
 deadline                        when to give up on the peer
 
