@@ -283,7 +283,12 @@ async def _status(gateway: Gateway) -> dict[str, Any]:
         {"name": one.consumer.name, "connected": one.status.connected, "problem": one.status.problem}
         for one in gateway.forwarders
     ]
-    return {**gateway.care.said(), "sinks": sinks}
+    links = [
+        {"name": f"{one.binding.driver} on {one.binding.link}", "drops": dict(one.context.drops)}
+        for one in gateway.ingest.bound
+        if one.context.drops
+    ]
+    return {**gateway.care.said(), "sinks": sinks, "links": links}
 
 
 async def _watch(gateway: Gateway) -> None:

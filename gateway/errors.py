@@ -68,6 +68,12 @@ class Undecodable(RedcarError):
         self.detail = detail
 
 
+class CannotListen(RedcarError):
+    """An address or port of ours can't be had now: another program has it, or the network isn't up yet."""
+
+    retry = True
+
+
 class LinkLost(RedcarError):
     """The port is gone, absent or busy, the adapter is off. The supervisor tries again."""
 

@@ -90,7 +90,7 @@ class Ingest:
         self._repeats = Repeats()
         self.owed: Callable[[str], bool] = lambda topic: False
         """Whether a message on this topic is stored although it is claimed: somebody is to get it from the log."""
-        self._bound = bound
+        self.bound = bound
         self._patterns = [(topic_pattern(topic), one) for one in bound for topic in one.binding.topics]
         self._routes: dict[str, Route | None] = {}
 
@@ -165,7 +165,7 @@ class Ingest:
             item.captures = route.captures if route else {}
             return route
         device = item.address if isinstance(item, Advert) else None
-        routes = (Route(one, {}, _source(one.binding, {}, device)) for one in self._bound)
+        routes = (Route(one, {}, _source(one.binding, {}, device)) for one in self.bound)
         return next(
             (one for one in routes if isinstance(item, one.bound.driver.input) and one.source == letter.source), None
         )

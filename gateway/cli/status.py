@@ -155,6 +155,9 @@ def _lines(said: dict[str, Any]) -> list[str]:
             lines.append(
                 f"sink      {sink['name']}: {'connected' if sink['connected'] else sink['problem'] or 'not connected'}"
             )
+        for link in running.get("links", []):
+            counts = ", ".join(f"{count} {reason}" for reason, count in sorted(link["drops"].items()))
+            lines.append(f"dropped   {link['name']}: {counts}")
     lines += [f"problem   {problem}" for problem in said["problems"]] or ["health    all is well"]
     return lines
 

@@ -10,13 +10,14 @@ the event loop brings together for a client leaves in one write.
 """
 
 import asyncio
+import errno
 from collections.abc import Coroutine, Sequence
 from functools import partial
 
 from msgspec import Struct
 
 from gateway.clock import Clock
-from gateway.errors import ConfigError, Fault
+from gateway.errors import CannotListen
 from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
@@ -65,6 +66,13 @@ class Status(Struct, frozen=True):
     unretained: int
 
 
+_CURES = {
+    errno.EADDRINUSE: "stop the other broker (sudo systemctl disable --now mosquitto) or set another port",
+    errno.EADDRNOTAVAIL: "this machine doesn't have that address (yet): correct it, or wait for the network",
+    errno.EACCES: "ports below 1024 are for root: set another port",
+}
+
+
 class Hub:
     """Everything the connections share. Made inside the running event loop."""
 
@@ -105,7 +113,7 @@ class Hub:
         inlet.on_room = self._on_room
 
     async def listen(self, address: str = "127.0.0.1", port: int = 1883, door: Door | None = None) -> int:
-        """Accept clients there; the port, which matters if 0 was asked for. Raises ConfigError."""
+        """Accept clients there; the port, which matters if 0 was asked for. Raises ConfigError, CannotListen."""
         door = door or Door(address=address, port=port)
         address, port = door.address, door.port
         if not door.client_ca:
@@ -117,9 +125,8 @@ class Hub:
                 partial(self._enter, door), address, port, ssl=context, ssl_handshake_timeout=within
             )
         except OSError as error:
-            problem = f"can't listen on {address} port {port} ({error.strerror or error})"
-            cure = "stop the other broker (sudo systemctl disable --now mosquitto) or set another port"
-            raise ConfigError([Fault("redcar.toml", 0, "listener", problem, cure)]) from error
+            cure = _CURES.get(error.errno or 0, "name another address in [[listener]]")
+            raise CannotListen(f"can't listen on {address} port {port} ({error.strerror or error}): {cure}") from error
         self._servers.append(server)
         self._doors.append(door)
         actual: int = server.sockets[0].getsockname()[1]

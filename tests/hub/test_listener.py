@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.errors import ConfigError, StoreFull
+from gateway.errors import CannotListen, ConfigError, StoreFull
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.packets import (
@@ -256,7 +256,7 @@ def test_closing_does_not_wait_for_ever() -> None:
 def test_a_port_that_is_taken() -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, port):
-            with pytest.raises(ConfigError, match=f"can't listen on 127.0.0.1 port {port} .* stop the other broker"):
+            with pytest.raises(CannotListen, match=f"can't listen on 127.0.0.1 port {port} .* stop the other broker"):
                 await hub.listen("127.0.0.1", port)
 
     asyncio.run(story())
