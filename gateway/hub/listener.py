@@ -11,6 +11,7 @@ the event loop brings together for a client leaves in one write.
 
 import asyncio
 import errno
+import os
 from collections.abc import Coroutine, Sequence
 from functools import partial
 
@@ -126,7 +127,7 @@ class Hub:
             )
         except OSError as error:
             cure = _CURES.get(error.errno or 0, "name another address in [[listener]]")
-            raise CannotListen(f"can't listen on {address} port {port} ({error.strerror or error}): {cure}") from error
+            raise CannotListen(f"can't listen on {address} port {port} ({os.strerror(error.errno or 0)}): {cure}") from error
         self._servers.append(server)
         self._doors.append(door)
         actual: int = server.sockets[0].getsockname()[1]
