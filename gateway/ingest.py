@@ -34,6 +34,9 @@ routes_kept = 10_000
 longest_name = 128
 """Letters of a name that a payload gives its device; what is longer is cut."""
 
+longest_topic = 512
+"""Letters; the hub takes no longer ones, another broker may."""
+
 ahead = 60 * SECOND
 """A device's clock may be this far ahead of ours; beyond it the time of arrival is used."""
 
@@ -324,8 +327,8 @@ _unfit = re.compile(r"[\x00-\x1f\x7f+#]")  # in a name that becomes part of topi
 
 
 def _message(message: Publish, now: int) -> Event:
-    """A message as it came."""
-    return event("message", message.topic, described(message), time=now)
+    """A message as it came. Its data has the whole topic; as a source, which travels in headers upstream, it is cut."""
+    return event("message", message.topic[:longest_topic], described(message), time=now)
 
 
 def _rejected(route: Route, error: Undecodable, item: bytearray | Advert | Message, now: int) -> Event:
