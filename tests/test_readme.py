@@ -5,6 +5,8 @@ from pathlib import Path
 
 from gateway import config
 from gateway.cli import parser
+from gateway.hub.access import Access
+from gateway.hub.users import add_user
 from rules.load import load as load_rules
 
 readme = (Path(__file__).parent.parent / "README.md").read_text()
@@ -26,6 +28,17 @@ def test_the_configuration_passes_the_checker(tmp_path: Path) -> None:
 def test_the_rule_loads(tmp_path: Path) -> None:
     (tmp_path / "freezer.toml").write_text(blocks[1])
     assert [rule.name for rule in load_rules([tmp_path]).rules] == ["freezer_warm"]
+
+
+def test_the_rights_load(tmp_path: Path) -> None:
+    (tmp_path / "acl.toml").write_text(blocks[3])
+    add_user(tmp_path / "users", "sensors", "secret")
+    (tmp_path / "redcar.toml").write_text(blocks[2])
+    assert config.load(tmp_path / "redcar.toml").listener[0].address == "0.0.0.0"
+    rights = Access(tmp_path / "users", acl=tmp_path / "acl.toml")
+    assert rights.may_publish("sensors", "plant/hall/air-1") is None
+    assert rights.may_publish("sensors", "other") is not None
+    rights.close()
 
 
 def test_every_command_shown_exists() -> None:
