@@ -30,7 +30,8 @@ class Writer:
         )
         self.said: list[str] = []
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout
@@ -53,7 +54,12 @@ class Writer:
 
     def stop(self) -> str:
         """Let it close; gives its log."""
-        _, errors = self.process.communicate(timeout=40)
+        assert self.process.stdin
+        assert self.process.stderr
+        self.process.stdin.close()
+        self._listener.join(40)
+        errors = self.process.stderr.read()
+        self.process.wait(40)
         while not self._lines.empty():
             self.said.append(self._lines.get())
         return errors
@@ -61,7 +67,12 @@ class Writer:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait(10)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is self.process.stdout:
+                self._listener.join(10)
+            assert pipe
+            pipe.close()
 
 
 @contextmanager

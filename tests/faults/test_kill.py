@@ -99,8 +99,6 @@ def killed(folder: Path, rng: Random, times: int) -> int:
         (rules,) = [lane for lane in child.owed() if lane["consumer"] == "rules"]
     events = asyncio.run(stored(folder / "data"))
     acknowledged = sum(len(device.acknowledged) for device in devices)
-    print(f"{sum(device.sent for device in devices)} sent, {acknowledged} acknowledged, {len(events)} events stored")
-
     check_offsets(events, times)
     for device in devices:
         check_numbers(device, events)

@@ -8,6 +8,7 @@ well / full / failing
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from gateway.store.log import Log, Pace
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 async def write(folder: Path, batch: int, retry: float, ballast: int) -> None:
