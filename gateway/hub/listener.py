@@ -49,6 +49,7 @@ class Status(Struct, frozen=True):
     received    messages taken; sent: messages given to subscribers
     declined    messages not taken, because the client may not publish there
     refused     what was said in the journal or only counted: clients turned away, cut off or told no
+    lost        messages at QoS 0, or wills, that couldn't be stored
     unretained  messages not retained, because there are too many topics or bytes
     """
 
@@ -64,6 +65,7 @@ class Status(Struct, frozen=True):
     sent: int
     declined: int
     refused: int
+    lost: int
     unretained: int
 
 
@@ -127,7 +129,9 @@ class Hub:
             )
         except OSError as error:
             cure = _CURES.get(error.errno or 0, "name another address in [[listener]]")
-            raise CannotListen(f"can't listen on {address} port {port} ({os.strerror(error.errno or 0)}): {cure}") from error
+            raise CannotListen(
+                f"can't listen on {address} port {port} ({os.strerror(error.errno or 0)}): {cure}"
+            ) from error
         self._servers.append(server)
         self._doors.append(door)
         actual: int = server.sockets[0].getsockname()[1]
@@ -179,6 +183,7 @@ class Hub:
             sent=self.broker.sent,
             declined=self.declined,
             refused=self.refusals.total,
+            lost=self.lost,
             unretained=self.retained.refused,
         )
 

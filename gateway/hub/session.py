@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.hub import encode
+from gateway.hub.aliases import Aliases
 from gateway.hub.happenings import Declined, Event, MayPublish, Replay
-from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.outbox import Outbox
 from gateway.hub.packets import (
@@ -73,7 +73,7 @@ class Session:
         self._stream = Stream(FIRST, limits.connect, limits)
         self._connect = Connect()
         self._silence = _FOREVER
-        self._aliases: dict[int, str] = {}
+        self._aliases = Aliases(limits.aliases)
         self._unsettled: deque[Batch] = deque()
         self._owed = 0  # acknowledgements in unsettled batches
         self._repeats: set[bytes] | None = None  # all of them, once a repeat made us look
@@ -158,7 +158,6 @@ class Session:
         answer: Properties = {}
         if self.five:
             self.out.window = min(self.out.window, own.get(Property.receive_maximum, 65_535))
-            self.out.largest = own.get(Property.maximum_packet_size, 0)
             self.out.aliases = min(own.get(Property.topic_alias_maximum, 0), self.limits.aliases)
             answer = {
                 Property.receive_maximum: self.limits.receive_maximum,
@@ -189,7 +188,7 @@ class Session:
         """Don't let the client in; say why, as far as its version can hear it."""
         self.over = True
         if self.five:
-            self._send(Connack(False, reason, {Property.reason_string: text}))
+            self._explain(Connack(False, reason), text)
         elif reason in CONNACK_311:
             self._send(Connack(False, CONNACK_311[reason]))
 
@@ -204,10 +203,7 @@ class Session:
         self.over = True
         self.out.close()
         if self.five:
-            frame = encode.encode(Disconnect(reason, {Property.reason_string: text}), V5)
-            if self.out.largest and len(frame) > self.out.largest:
-                frame = encode.encode(Disconnect(reason), V5)  # [MQTT-3.14.2-3]
-            self.out.put(frame)
+            self._explain(Disconnect(reason), text)
 
     def answer(self, request: Subscribe | Unsubscribe, reasons: Sequence[Reason]) -> None:
         """SUBACK or UNSUBACK, one reason per filter. 3.1.1 knows one failure, 0x80 [MQTT-3.9.3-2]."""
@@ -240,6 +236,7 @@ class Session:
         elif isinstance(packet, Connect):
             self._connect = packet
             self.out.version = packet.version
+            self.out.largest = (packet.properties or {}).get(Property.maximum_packet_size, 0)
             events.append(packet)
         else:
             raise violation(f"{type(packet).__name__.upper()} wasn't asked for [MQTT-4.12.0-6]")
@@ -276,7 +273,7 @@ class Session:
         """A PUBLISH that needs a second look."""
         message = packet.message
         if message.properties:
-            self._unwrap(message)
+            self._aliases.unwrap(message)
         id = packet.id.to_bytes(2, "big")
         ack = (encode.PUBREC if message.qos == 2 else encode.PUBACK) + id
         if self._repeated(packet, ack, batch):
@@ -322,30 +319,18 @@ class Session:
             self._repeats = {one for earlier in (*self._unsettled, batch) for one in earlier.acks}
         return ack in self._repeats
 
-    def _unwrap(self, message: Publish) -> None:
-        """Take from a message's properties what belongs to this hop: the topic alias [MQTT-3.3.2-12]."""
-        properties = message.properties or {}
-        if Property.subscription_identifier in properties:
-            raise violation("a subscription identifier from a client [MQTT-3.3.4-6]")
-        alias = properties.pop(Property.topic_alias, None)
-        if alias is None:
-            return
-        if not 0 < alias <= self.limits.aliases:
-            text = f"topic alias {alias}: 1 to {self.limits.aliases} are accepted [MQTT-3.3.2-8] [MQTT-3.3.2-9]"
-            raise ProtocolError(Reason.TOPIC_ALIAS_INVALID, text)
-        if message.topic:
-            self._aliases[alias] = message.topic
-        elif alias in self._aliases:
-            message.topic = self._aliases[alias]
-        else:
-            raise violation(f"topic alias {alias} stands for nothing yet [MQTT-3.3.2-7]")
-        message.properties = properties or None
-
     def _check_flight(self, more: int) -> None:
         most = self.limits.receive_maximum
         if self.five and max(self._owed + more, len(self._qos2)) > most:
             text = f"more than {most} messages in flight [MQTT-3.3.4-7]"
             raise ProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
+
+    def _explain(self, packet: Connack | Disconnect, text: str) -> None:
+        """Send it with a reason in words, if that isn't more than the client takes [MQTT-3.2.2-19] [MQTT-3.14.2-3]."""
+        bare = encode.encode(packet, V5)
+        packet.properties = {Property.reason_string: text}
+        frame = encode.encode(packet, V5)
+        self.out.put(bare if 0 < self.out.largest < len(frame) else frame)
 
     def _send(self, packet: Packet) -> None:
         self.out.put(encode.encode(packet, self._stream.version))

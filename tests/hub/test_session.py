@@ -301,3 +301,11 @@ def test_a_session_that_ends_with_its_connection_can_not_be_prolonged() -> None:
     (error,) = client.send(Disconnect(0, {Property.session_expiry: 60}))
     assert isinstance(error, ProtocolError)
     assert error.reason == Reason.PROTOCOL_ERROR
+
+
+def test_a_refusal_fits_what_the_client_takes() -> None:
+    """[MQTT-3.2.2-19]"""
+    client = Client(properties={Property.maximum_packet_size: 30})
+    client.send(client.asked)
+    client.session.refuse(Reason.NOT_AUTHORIZED, "why, in more words than fit")
+    assert client.got() == [Connack(False, 0x87)]
