@@ -31,6 +31,8 @@ _ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )  # two minutes; the system's own settings take two hours
+_LINGER = 1.0  # seconds for a client to hear why it is cut off
+_EXPLAINED = frozenset(Reason) - {Reason.SUCCESS, Reason.SERVER_SHUTTING_DOWN, Reason.SESSION_TAKEN_OVER}
 _SOCKET_BUFFER = 65_536  # bytes the transport may hold before we keep messages in line instead
 
 
@@ -46,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._hub = hub
         self._transport: asyncio.Transport
         self._reading = True
+        self.parting = False  # all is said; it may say the rest
         self._told = False  # the operator, that this client publishes where it may not
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,7 +88,7 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what is due."""
-        if self._transport.is_closing():
+        if self.parting or self._transport.is_closing():
             return
         out = self.session.out
         if out.feed:
@@ -116,16 +119,24 @@ class Connection(asyncio.Protocol):
 
     def _part(self) -> None:
         """Close once everything is written, and say why if the operator should know."""
-        self.session.deadline = self._hub.now() + self._hub.limits.farewell
-        self._transport.close()
         reason, text = self.session.ended or (Reason.SUCCESS, "")
+        self.session.deadline = self._hub.now() + self._hub.limits.farewell
+        self._hub.sessions.leave(self.session)
+        if self.session.five and reason in _EXPLAINED and self._transport.can_write_eof():
+            # what it still sends would reset the connection, and with it take from the client's hands what we say
+            self.parting = True
+            self.session.deadline = self._hub.now() + _LINGER
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
         if reason not in (Reason.SUCCESS, Reason.SERVER_SHUTTING_DOWN):
             self._hub.refusals.note(self.address, f"{self._name} is disconnected: {text}")
 
     def regulate(self) -> None:
         """Read only while there is room for what comes in and it is known who sends it."""
         reading = not (self.asking or self._hub.paused)
-        if reading != self._reading and not self._transport.is_closing():
+        if reading != self._reading and not self.parting and not self._transport.is_closing():
             self._reading = reading
             self.session.patience(self._hub.now())
             if reading:
@@ -142,7 +153,7 @@ class Connection(asyncio.Protocol):
         """Called every second: is the client still there? One that is to go and doesn't take its leave is cut off."""
         if now < self.session.deadline:
             return
-        if self._transport.is_closing():
+        if self.parting or self._transport.is_closing():
             self._transport.abort()
         elif not self._reading:
             return  # we don't listen

@@ -132,6 +132,10 @@ class Facade(asyncio.Transport):
         self._transport.write(self._web.farewell())
         self._transport.close()
 
+    def can_write_eof(self) -> bool:
+        """It closes in WebSocket's way."""
+        return False
+
     def abort(self) -> None:
         """As the transport does; so are the others."""
         self._transport.abort()

@@ -158,6 +158,8 @@ class Hub:
         for connection in list(self.connections):
             connection.end(Reason.SERVER_SHUTTING_DOWN, "the gateway is shutting down")
             connection.flush()
+            if connection.parting:
+                connection.abort()
         if self.connections:
             self._empty.clear()
             try:

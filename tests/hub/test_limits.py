@@ -224,3 +224,19 @@ def test_journal_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
     assert lines[0] == "127.0.0.1: a client is disconnected: the first packet isn't CONNECT [MQTT-3.1.0-1]"
     assert lines[10:] == ["127.0.0.1: turned away 15 more times in the last minute"]
     assert {record.levelno for record in caplog.records if record.name == "redcar.hub"} == {logging.WARNING}
+
+
+def test_a_client_that_goes_on_talking_hears_why_it_is_cut_off() -> None:
+    """Its bytes that nobody reads any more mustn't reset the connection before it has read our DISCONNECT."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, port):
+            peer = await enter(port, V5)
+            peer.writer.write(b"\x30\x04\0\1#\0")  # a wildcard in a topic name
+            for _ in range(50):
+                peer.send(say())
+                await asyncio.sleep(0.002)
+            assert await farewell(peer) == Reason.TOPIC_NAME_INVALID
+            await until(lambda: not hub.connections)
+
+    asyncio.run(story())
