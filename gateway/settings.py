@@ -99,7 +99,8 @@ class Access(Struct, kw_only=True):
     ] = None
     anonymous: Annotated[bool, Meta(description="let clients in without a password, on loopback only")] = True
     acl: Annotated[
-        FilePath | None, Meta(description="file of rules: who may use which topics; without it a user has the tree <user>/#")
+        FilePath | None,
+        Meta(description="file of rules: who may use which topics; without it a user has the tree <user>/#"),
     ] = None
 
 
