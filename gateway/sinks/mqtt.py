@@ -36,7 +36,7 @@ class Config(Broker, kw_only=True):
         str | None,
         Meta(
             description="where to publish: {gateway}, {lane} and, with an event per message, {source} and {type}; "
-            "left out: redcar/{gateway}/{source}/{type}, or redcar/{gateway}/{lane} for batches"
+            "left out: gateways/{gateway}/{source}/{type}, or gateways/{gateway}/{lane} for batches"
         ),
     ] = None
     window: Annotated[int, Meta(ge=1, le=10_000, description="most messages sent and not acknowledged yet")] = 100
@@ -54,7 +54,7 @@ class Config(Broker, kw_only=True):
     @property
     def template(self) -> str:
         """The topic asked for, or the usual one."""
-        usual = "redcar/{gateway}/{lane}" if self.per_message == "batch" else "redcar/{gateway}/{source}/{type}"
+        usual = "gateways/{gateway}/{lane}" if self.per_message == "batch" else "gateways/{gateway}/{source}/{type}"
         return usual if self.topic is None else self.topic
 
 
@@ -63,7 +63,7 @@ def _check(template: str, known: list[str]) -> None:
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise ValueError("topic: a { or } is alone: write e.g. redcar/{gateway}/{lane}") from error
+        raise ValueError("topic: a { or } is alone: write e.g. gateways/{gateway}/{lane}") from error
     for _, name, form, conversion in parts:
         if name is not None and (name not in known or form or conversion):
             raise ValueError(f"topic: {{{name}}} isn't known here: use " + ", ".join(f"{{{it}}}" for it in known))

@@ -17,7 +17,7 @@ MARK = b'"type":"reading"'
 def main(port: int, count: int) -> None:
     """Count until all are there. Raises ConnectionError if the broker goes away."""
     link = wire.dial(port, "far-end")
-    link.sendall(wire.subscribe("redcar/#"))
+    link.sendall(wire.subscribe("gateways/#"))
     wire.exactly(link, 5)
     print("ready", flush=True)
     link.settimeout(120)

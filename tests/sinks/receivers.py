@@ -105,7 +105,7 @@ class Broker:
 class Subscriber:
     """Hears everything on a broker, in a thread of its own."""
 
-    def __init__(self, port: int, filter: str = "redcar/#") -> None:
+    def __init__(self, port: int, filter: str = "gateways/#") -> None:
         self.messages: list[MQTTMessage] = []
         self._listening = threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)

@@ -227,8 +227,8 @@ def test_packet_ids_wrap_around_one_that_is_stuck() -> None:
 @pytest.mark.parametrize(
     ("settings", "want"),
     [
-        ({}, "redcar/plant-7/greenhouse/air-1/reading"),
-        ({"per_message": "batch"}, "redcar/plant-7/live"),
+        ({}, "gateways/plant-7/greenhouse/air-1/reading"),
+        ({"per_message": "batch"}, "gateways/plant-7/live"),
         ({"topic": "in/{lane}/{type}/{source}"}, "in/live/reading/greenhouse/air-1"),
         ({"topic": "all"}, "all"),
     ],
@@ -255,7 +255,7 @@ def test_a_source_with_wildcards_and_nul_is_delivered() -> None:
             await sink.connect()
             assert await sink.send(Batch("live", 1, 1, [strange])) == Outcome()
             (body,) = broker.publishes
-            assert body[2 : 2 + int.from_bytes(body[:2], "big")] == b"redcar/plant-7/a_b/_/_/reading"
+            assert body[2 : 2 + int.from_bytes(body[:2], "big")] == b"gateways/plant-7/a_b/_/_/reading"
             assert b"\0a+b" not in body[40:60]
             await sink.close()
 
@@ -269,7 +269,7 @@ def test_a_source_with_wildcards_and_nul_is_delivered() -> None:
         ({"per_message": "batch", "topic": "x/{source}"}, "topic: {source} isn't known here: use {gateway}, {lane}"),
         ({"topic": "x/#"}, "topic: it is to publish to: neither empty nor with + or #"),
         ({"topic": ""}, "topic: it is to publish to: neither empty nor with + or #"),
-        ({"topic": "x/{"}, "topic: a { or } is alone: write e.g. redcar/{gateway}/{lane}"),
+        ({"topic": "x/{"}, "topic: a { or } is alone: write e.g. gateways/{gateway}/{lane}"),
         (
             {"topic": "x/{source.name}"},
             "topic: {source.name} isn't known here: use {gateway}, {lane}, {source}, {type}",
@@ -399,7 +399,7 @@ def test_refused_and_hung_up() -> None:
 
 def test_a_topic_the_access_list_forbids(tmp_path: Path, brokers: list[Broker]) -> None:
     access = tmp_path / "acl"
-    access.write_text("topic write redcar/plant-7/greenhouse/air-1/#\ntopic read #\n")
+    access.write_text("topic write gateways/plant-7/greenhouse/air-1/#\ntopic read #\n")
 
     async def story() -> None:
         broker = Broker(tmp_path, f"acl_file {access}")
