@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway import evidence
+from gateway import evidence, patterns
 from gateway.catalogue import normalise
 from gateway.clock import Clock
 from gateway.devices import Device, Devices
@@ -94,7 +94,7 @@ class Ingest:
         self.owed: Callable[[str], bool] = lambda topic: False
         """Whether a message on this topic is stored although it is claimed: somebody is to get it from the log."""
         self.bound = bound
-        self._patterns = [(topic_pattern(topic), one) for one in bound for topic in one.binding.topics]
+        self._patterns = [(patterns.compiled(topic), one) for one in bound for topic in one.binding.topics]
         self._routes: dict[str, Route | None] = {}
 
     @property
@@ -292,22 +292,6 @@ class Ingest:
 def _can_be(time: int, now: int, *, live: bool) -> bool:
     """Whether a device's clock can be right, as far as ours knows."""
     return (now - behind if live else earliest) <= time <= now + ahead
-
-
-def topic_pattern(text: str) -> re.Pattern[str]:
-    """``plant/{area}/{device}`` as a pattern: ``{name}`` and ``+`` match one level, a last ``{name#}`` or ``#`` all the rest."""
-    parts = []
-    for level in text.split("/"):
-        if level == "+":
-            parts.append("[^/]+")
-        elif level == "#":
-            parts.append(".+")
-        else:
-            pieces = re.split(r"\{(\w+)(#?)\}", level)
-            literal = [re.escape(piece) for piece in pieces[0::3]]
-            names = [f"(?P<{name}>{'.+' if rest else '[^/]+'})" for name, rest in zip(pieces[1::3], pieces[2::3])]
-            parts.append("".join(a + b for a, b in zip(literal, [*names, ""])))
-    return re.compile("/".join(parts))
 
 
 class _Captures(dict[str, str]):

@@ -1,4 +1,4 @@
-"""Topic patterns of bindings, as the configuration checker looks at them: what they capture, and where two meet.
+"""Topic patterns of bindings: what they match and capture, and where two meet.
 
 plant/{area}/{device}     {name} is one level, or a part of one: {device}_air
 zigbee2mqtt/{device#}     {name#} is one level or more
@@ -39,6 +39,22 @@ def fault(pattern: str) -> tuple[str, str] | None:
         if level == "#" and index < len(levels) - 1:
             return "# stands before the end", "put it last"
     return None
+
+
+def compiled(text: str) -> re.Pattern[str]:
+    """``plant/{area}/{device}`` as a pattern: ``{name}`` and ``+`` match one level, a last ``{name#}`` or ``#`` all the rest."""
+    parts = []
+    for level in text.split("/"):
+        if level == "+":
+            parts.append("[^/]+")
+        elif level == "#":
+            parts.append(".+")
+        else:
+            pieces = re.split(r"\{(\w+)(#?)\}", level)
+            literal = [re.escape(piece) for piece in pieces[0::3]]
+            names = [f"(?P<{name}>{'.+' if rest else '[^/]+'})" for name, rest in zip(pieces[1::3], pieces[2::3])]
+            parts.append("".join(a + b for a, b in zip(literal, [*names, ""])))
+    return re.compile("/".join(parts))
 
 
 def meet(one: str, other: str) -> bool:

@@ -13,7 +13,8 @@ from gateway.devices import Devices
 from gateway.driver import Advert, Context
 from gateway.event import Event
 from gateway.hub.inlet import Publish
-from gateway.ingest import Bound, Ingest, topic_pattern
+from gateway.ingest import Bound, Ingest
+from gateway.patterns import compiled
 from gateway.store.log import Log
 
 
@@ -200,7 +201,7 @@ def test_a_last_will_and_silence_take_a_device_offline(tmp_path: Path) -> None:
     ],
 )
 def test_topic_patterns(pattern: str, topic: str, captures: dict[str, str] | None) -> None:
-    found = topic_pattern(pattern).fullmatch(topic)
+    found = compiled(pattern).fullmatch(topic)
     assert (found.groupdict() if found else None) == captures
 
 

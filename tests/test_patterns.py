@@ -4,8 +4,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.ingest import topic_pattern
-from gateway.patterns import captures, covers, fault, meet
+from gateway.patterns import captures, compiled, covers, fault, meet
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ topic = st.lists(st.sampled_from(["a", "b", "ab", "a_b", "a_c", "c_b"]), min_siz
 @settings(max_examples=1000, deadline=None)
 def test_what_both_match_is_where_they_meet(one: str, other: str, topic: str) -> None:
     assume(fault(one) is None and fault(other) is None)
-    first, second = (bool(topic_pattern(each).fullmatch(topic)) for each in (one, other))
+    first, second = (bool(compiled(each).fullmatch(topic)) for each in (one, other))
     if first and second:
         assert meet(one, other)
     if first and covers(other, one):
@@ -81,6 +80,6 @@ def test_what_both_match_is_where_they_meet(one: str, other: str, topic: str) ->
 @settings(deadline=None)
 def test_what_has_no_fault_is_understood_where_messages_come_in(text: str) -> None:
     if fault(text) is None:
-        topic_pattern(text)
+        compiled(text)
         assert meet(text, text)
         assert covers(text, text)

@@ -12,6 +12,18 @@ from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.settings import FilePath
 from gateway.sink import Subscription
 
+Host = Annotated[str, Meta(min_length=1, description="name or address of the broker")]
+Port = Annotated[int, Meta(ge=1, le=65535, description="its TCP port; usually 1883, and 8883 with TLS")]
+Version = Annotated[Literal["5.0", "3.1.1"], Meta(description="MQTT version")]
+User = Annotated[str | None, Meta(description="user known to the broker")]
+PasswordFile = Annotated[FilePath | None, Meta(description="file with the password; read at each connect")]
+Encrypt = Annotated[bool, Meta(description="encrypt; the broker's certificate is always checked")]
+Authority = Annotated[FilePath | None, Meta(description="file of the authority to trust instead of the system's")]
+Certificate = Annotated[FilePath | None, Meta(description="file of our certificate, if the broker asks for one")]
+CertificateKey = Annotated[FilePath | None, Meta(description="file of the key that belongs to certificate")]
+KeepAlive = Annotated[int, Meta(ge=5, le=65535, description="seconds of silence after which to ping")]
+"""What a sink and a source say of a broker alike. Types and not a base: a Struct with fields has one base with fields."""
+
 
 class Remote(Protocol):
     """What the settings of a broker, and who we are there, have in common."""
@@ -46,19 +58,17 @@ def fits(broker: Remote) -> None:
 class Broker(Subscription, kw_only=True):
     """A broker, and who we are there."""
 
-    host: Annotated[str, Meta(min_length=1, description="name or address of the broker")]
-    port: Annotated[int, Meta(ge=1, le=65535, description="its TCP port; usually 1883, and 8883 with TLS")] = 1883
-    protocol: Annotated[Literal["5.0", "3.1.1"], Meta(description="MQTT version")] = "5.0"
+    host: Host
+    port: Port = 1883
+    protocol: Version = "5.0"
     client_id: Annotated[str | None, Meta(description="left out: redcar- and the gateway's name")] = None
-    username: Annotated[str | None, Meta(description="user known to the broker")] = None
-    password_file: Annotated[FilePath | None, Meta(description="file with the password; read at each connect")] = None
-    tls: Annotated[bool, Meta(description="encrypt; the broker's certificate is always checked")] = False
-    ca: Annotated[FilePath | None, Meta(description="file of the authority to trust instead of the system's")] = None
-    certificate: Annotated[FilePath | None, Meta(description="file of our certificate, if the broker asks for one")] = (
-        None
-    )
-    key: Annotated[FilePath | None, Meta(description="file of the key that belongs to certificate")] = None
-    keepalive: Annotated[int, Meta(ge=5, le=65535, description="seconds of silence after which to ping")] = 30
+    username: User = None
+    password_file: PasswordFile = None
+    tls: Encrypt = False
+    ca: Authority = None
+    certificate: Certificate = None
+    key: CertificateKey = None
+    keepalive: KeepAlive = 30
 
     def __post_init__(self) -> None:
         fits(self)

@@ -9,7 +9,7 @@ something may be missing.
 import asyncio
 import logging
 from collections import deque
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 from paho.mqtt.client import MQTTMessage
@@ -21,8 +21,22 @@ from gateway.errors import DeviceRefused, LinkLost, SinkRefused, SinkUnavailable
 from gateway.event import event
 from gateway.hub.inlet import Inlet, Publish
 from gateway.hub.properties import Property
-from gateway.settings import FilePath
-from gateway.sinks._broker import client, fits, unreached, unwelcome
+from gateway.sinks._broker import (
+    Authority,
+    Certificate,
+    CertificateKey,
+    Encrypt,
+    Host,
+    KeepAlive,
+    PasswordFile,
+    Port,
+    User,
+    Version,
+    client,
+    fits,
+    unreached,
+    unwelcome,
+)
 from gateway.sinks._paho import Connection
 from gateway.source import Source
 from gateway.store.log import Log
@@ -49,19 +63,17 @@ _TRAVELS = {
 class Config(Source, kw_only=True):
     """A broker, who we are there, and what we want from it."""
 
-    host: Annotated[str, Meta(min_length=1, description="name or address of the broker")]
-    port: Annotated[int, Meta(ge=1, le=65535, description="its TCP port; usually 1883, and 8883 with TLS")] = 1883
-    protocol: Annotated[Literal["5.0", "3.1.1"], Meta(description="MQTT version")] = "5.0"
+    host: Host
+    port: Port = 1883
+    protocol: Version = "5.0"
     client_id: Annotated[str | None, Meta(description="left out: redcar-, the gateway's name and ours")] = None
-    username: Annotated[str | None, Meta(description="user known to the broker")] = None
-    password_file: Annotated[FilePath | None, Meta(description="file with the password; read at each connect")] = None
-    tls: Annotated[bool, Meta(description="encrypt; the broker's certificate is always checked")] = False
-    ca: Annotated[FilePath | None, Meta(description="file of the authority to trust instead of the system's")] = None
-    certificate: Annotated[FilePath | None, Meta(description="file of our certificate, if the broker asks for one")] = (
-        None
-    )
-    key: Annotated[FilePath | None, Meta(description="file of the key that belongs to certificate")] = None
-    keepalive: Annotated[int, Meta(ge=5, le=65535, description="seconds of silence after which to ping")] = 30
+    username: User = None
+    password_file: PasswordFile = None
+    tls: Encrypt = False
+    ca: Authority = None
+    certificate: Certificate = None
+    key: CertificateKey = None
+    keepalive: KeepAlive = 30
 
     def __post_init__(self) -> None:
         fits(self)

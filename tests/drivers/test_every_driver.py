@@ -21,7 +21,7 @@ from gateway.catalogue import normalise
 from gateway.driver import Advert, Binding, Context, Driver, Item, Message, kinds, load
 from gateway.errors import Undecodable
 from gateway.event import Availability, Quality, Reading
-from gateway.ingest import topic_pattern
+from gateway.patterns import compiled
 from tests.drivers.records import Outcome, records
 
 own = sorted(file.stem for file in Path(drivers.__path__[0]).glob("[!_]*.py"))
@@ -116,7 +116,7 @@ def test_twin_repeats_itself_for_the_same_seed_only(kind: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in own if load(kind).input is Message])
 def test_twin_publishes_where_its_binding_listens(kind: str) -> None:
     driver = load(kind)
-    patterns = [topic_pattern(topic) for topic in config(driver).topics]
+    patterns = [compiled(topic) for topic in config(driver).topics]
     assert patterns
     for _, item in sent(driver, 50):
         assert isinstance(item, Message)
