@@ -176,13 +176,16 @@ def _tls(listener: Listener, index: int, document: Document) -> None:
     """Whether the files of a TLS listener are there and fit together."""
     given = document.data.get("listener")
     written = given[index] if given else {}
-    for name in ("certificate", "key", "client_ca"):
+    for name in ("certificate", "key", "client_ca", "client_crl"):
         if name != "key" and name in written and not _mode(document.file.parent / written[name]):
             cure = "run redcar tls init, or name the file that is there"
             document.fault(("listener", index, name), f"{shown(written[name])} can't be found", cure)
         if name != "certificate" and name in written and not listener.certificate:
             problem = "there is no TLS without the server's certificate"
             document.fault(("listener", index, name), problem, 'write certificate = "tls/server.crt"')
+    if listener.client_crl and not listener.client_ca:
+        problem, cure = "nobody shows a certificate here", 'write client_ca = "tls/ca.crt"'
+        document.fault(("listener", index, "client_crl"), problem, cure)
     if "key" in written:
         _private(written["key"], document, ("listener", index, "key"))
     if listener.origins and not listener.websocket:

@@ -84,6 +84,9 @@ class Listener(Struct, kw_only=True):
     client_ca: Annotated[
         FilePath | None, Meta(description="only clients with a certificate of this CA; its common name is the user")
     ] = None
+    client_crl: Annotated[
+        FilePath | None, Meta(description="PEM file of revoked certificates of that CA; redcar tls revoke makes it")
+    ] = None
     websocket: Annotated[bool, Meta(description="MQTT in WebSocket, for browsers")] = False
     origins: Annotated[list[str], Meta(description='web pages that may connect by WebSocket: "https://panel.lan"')] = (
         field(default_factory=list)

@@ -160,7 +160,8 @@ class Connection(asyncio.Protocol):
         elif self.session.accepted:
             self.end(Reason.KEEP_ALIVE_TIMEOUT, "silent for one and a half times its keep-alive [MQTT-3.1.2-22]")
         else:
-            self.end(Reason.PROTOCOL_ERROR, "no whole CONNECT came in time: is it an MQTT client, and without TLS?")
+            text = f"no whole CONNECT came in time: {self.door.name} is for {self.door.spoken}"
+            self.end(Reason.PROTOCOL_ERROR, text)
 
     def abort(self) -> None:
         """Cut it off."""

@@ -22,7 +22,7 @@ from gateway.errors import CannotListen
 from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
-from gateway.hub.doors import Door, Wrapped
+from gateway.hub.doors import Door
 from gateway.hub.guests import Guests
 from gateway.hub.happenings import MayPublish
 from gateway.hub.history import History
@@ -121,12 +121,9 @@ class Hub:
         address, port = door.address, door.port
         if not door.client_ca:
             self.access.check_address(address)
-        context = door.prepare()
-        within = self.limits.connect_within if context else None
+        door.prepare()
         try:
-            server = await self._loop.create_server(
-                partial(self._enter, door), address, port, ssl=context, ssl_handshake_timeout=within
-            )
+            server = await self._loop.create_server(partial(self._enter, door), address, port)
         except OSError as error:
             cure = _CURES.get(error.errno or 0, "name another address in [[listener]]")
             raise CannotListen(
@@ -134,8 +131,8 @@ class Hub:
             ) from error
         self._servers.append(server)
         self._doors.append(door)
-        actual: int = server.sockets[0].getsockname()[1]
-        return actual
+        door.port = server.sockets[0].getsockname()[1]
+        return door.port
 
     def publish(self, messages: list[Publish]) -> None:
         """Say something ourselves. It isn't handed to the inlet: what has to survive is stored already."""
@@ -245,8 +242,7 @@ class Hub:
         self.broker.route(messages)
 
     def _enter(self, door: Door) -> asyncio.Protocol:
-        connection = Connection(self, door)
-        return Wrapped(connection, door.origins, self.refusals.note) if door.websocket else connection
+        return door.dress(Connection(self, door), self.refusals.note)
 
     def unstored(self, future: asyncio.Future[None]) -> None:
         """Messages that nobody waits for were taken; that they couldn't be stored is counted, their sender isn't told."""
@@ -263,6 +259,12 @@ class Hub:
                 connection.end(Reason.ADMINISTRATIVE_ACTION, f"there is no user {session.user!r} any more")
         for member, filter in self.broker.recheck():
             self.refusals.note("acl", f"client {member.client_id!r} doesn't get {filter!r} any more")
+
+    def _anew(self, door: Door) -> None:
+        """Another CA, or other certificates are revoked: whom the listener still lets in is back in a moment."""
+        for connection in list(self.connections):
+            if connection.door is door:
+                connection.end(Reason.ADMINISTRATIVE_ACTION, "who may come in has changed: it has to connect again")
 
     def _say_will(self, member: Member, will: Publish) -> None:
         """The client's last will, if it still may."""
@@ -311,7 +313,8 @@ class Hub:
             connection.check(now)
         self.sessions.sweep(now)
         for door in self._doors:
-            door.refresh()
+            if door.refresh():
+                self._anew(door)
         if self.access.refresh():
             self.recheck()
         self.refusals.sweep()

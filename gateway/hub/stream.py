@@ -12,6 +12,7 @@ from gateway.hub.limits import Limits
 from gateway.hub.packets import V5, V311, Batch, Connect, Delivery, Packet
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import ProtocolError, Reason, malformed, violation
+from gateway.hub.strangers import stranger
 
 FIRST = frozenset((Kind.CONNECT,))
 _BOTH = frozenset((Kind.PUBLISH, Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP, Kind.DISCONNECT, Kind.AUTH))
@@ -140,7 +141,7 @@ class Stream:
             self._need = 0
             return at
         head = data[at]
-        self._check_kind(head >> 4)
+        self._check_kind(head)
         size = 0
         start = at + 1
         while True:
@@ -179,7 +180,10 @@ class Stream:
         self._need = 0
         return stop
 
-    def _check_kind(self, kind: int) -> None:
+    def _check_kind(self, head: int) -> None:
+        kind = head >> 4
+        if self.expected == FIRST and (why := stranger(head, "MQTT")):
+            raise violation(f"{why} [MQTT-3.1.0-1]")
         if kind in self.expected:
             return
         if self.expected == FIRST:

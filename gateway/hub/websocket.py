@@ -12,6 +12,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 
+from gateway.hub.strangers import stranger
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # 1.3
 _LONGEST = 8192  # bytes of a handshake
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
@@ -43,6 +45,9 @@ class WebSocket:
         if self.closed:
             return b""
         if not self.open:
+            if not self._rest and data and (why := stranger(data[0], "WebSocket")):
+                self.closed, self.why = True, why
+                return b""
             head, end, data = (self._rest + data).partition(b"\r\n\r\n")
             if not end or len(head) > _LONGEST:
                 self._rest = head

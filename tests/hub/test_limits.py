@@ -221,7 +221,10 @@ def test_journal_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
 
     asyncio.run(story())
     lines = [record.getMessage() for record in caplog.records if record.name == "redcar.hub"]
-    assert lines[0] == "127.0.0.1: a client is disconnected: the first packet isn't CONNECT [MQTT-3.1.0-1]"
+    assert lines[0] == (
+        "127.0.0.1: a client is disconnected: it speaks HTTP, this listener MQTT alone: write websocket = true there, "
+        "or let it use another port [MQTT-3.1.0-1]"
+    )
     assert lines[10:] == ["127.0.0.1: turned away 15 more times in the last minute"]
     assert {record.levelno for record in caplog.records if record.name == "redcar.hub"} == {logging.WARNING}
 
