@@ -24,7 +24,7 @@ from gateway.hub.session import Session
 if TYPE_CHECKING:
     from gateway.hub.listener import Hub
 
-_FORBIDDEN = re.compile(r"[+#/\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
@@ -260,8 +260,8 @@ class Connection(asyncio.Protocol):
                 text = "an empty client id needs a clean session [MQTT-3.1.3-8]: give it a client id"
                 raise Refused(Reason.CLIENT_ID_NOT_VALID, text)
             return f"auto-{secrets.token_hex(8)}"
-        if len(id.encode()) > self._hub.limits.client_id or _FORBIDDEN.search(id):
-            text = f"its id is longer than {self._hub.limits.client_id} bytes or contains + # / or control characters"
+        if len(id.encode()) > self._hub.limits.client_id or _CONTROL.search(id):
+            text = f"its id is longer than {self._hub.limits.client_id} bytes or contains control characters"
             raise Refused(Reason.CLIENT_ID_NOT_VALID, f"{text}: give it another")
         owner = self._hub.broker.members.get(id)
         if owner and owner.user != user and (owner.user is not None or owner.session):

@@ -6,6 +6,7 @@
     subscribe = ["plant/#", "redcar/#"]
     receive = ["plant/#"]                    # left out: whatever is subscribed to
 
+A pattern with %c is none for a client whose id holds / + or #: that would be another pattern.
 What no rule allows isn't allowed, except a user's own tree, ``<user>/#``. A filter is granted as a whole: what a rule
 allows must cover all topics that the filter can match. ``$`` topics and publishing below ``redcar/`` are no matter of rules.
 """
@@ -18,7 +19,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.errors import ConfigError
 from gateway.hub.reasons import ProtocolError
-from gateway.hub.topics import OWN, check_filter, matches
+from gateway.hub.topics import OWN, check_filter, is_level, matches
 from gateway.places import Place, read
 from gateway.typed import table, unknown
 
@@ -77,11 +78,10 @@ class Rights:
         tree = [OWN_TREE] if user else []
 
         def filled(filters: list[str]) -> tuple[str, ...]:
-            # names hold neither / + nor #: they can't widen a filter
             return tuple(
                 one.replace("%u", user or "").replace("%c", client)
                 for one in filters
-                if (user or "%u" not in one) and (client or "%c" not in one)
+                if (user or "%u" not in one) and (is_level(client) or "%c" not in one)
             )
 
         narrow = any(rule.receive is not None for rule in own)

@@ -62,6 +62,11 @@ def excess(topic: str, limits: Limits) -> str | None:
     return None
 
 
+def is_level(name: str) -> bool:
+    """Whether a name put into a filter is one level of it, and no wildcard."""
+    return bool(name) and "/" not in name and not _WILDCARD.search(name)
+
+
 def matches(filter: str, topic: str) -> bool:
     """Whether a filter matches a topic; for one at a time: the tree finds many."""
     if topic.startswith(_APART) and filter[:1] in ("+", "#"):

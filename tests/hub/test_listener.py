@@ -208,6 +208,30 @@ def test_empty_client_ids() -> None:
     asyncio.run(story())
 
 
+@both
+def test_client_ids_may_hold_anything_that_can_be_read(version: int) -> None:
+    """[MQTT-3.1.3-5] demands letters and digits, 3.1.3.1 allows more."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            for id in (
+                "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                "site/+/#",
+                "Küche 1",
+                "$SYS",
+                "x" * 256,
+            ):
+                await (await enter(port, version, id)).close()
+            for id in ("a\nb", "x" * 257):
+                peer = await knock(port, version)
+                peer.send(Connect(id, version))
+                answer = await peer.got()
+                assert isinstance(answer, Connack)
+                assert answer.reason == (Reason.CLIENT_ID_NOT_VALID if version == V5 else 2)
+
+    asyncio.run(story())
+
+
 def test_enhanced_authentication_is_not_offered() -> None:
     """[MQTT-4.12.0-1]"""
 

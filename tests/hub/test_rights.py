@@ -88,6 +88,10 @@ def test_what_rules_grant(tmp_path: Path) -> None:
     assert panel.may_receive("panel/x")
     assert not panel.may_receive("secret/x")
     assert not panel.may_publish("plant/x")
+    for wide in ("+", "#", "a/#", "c1/x", ""):
+        climber = rights.of("sensor-1", wide)
+        assert not any(climber.may_publish(f"by-id/{one}") for one in ("c2", "a/b", wide))
+        assert climber.may_publish("plant/sensor-1/temperature")
     nobody = rights.of(None, "c1")
     assert not nobody.may_publish("plant/x")
     assert not nobody.may_publish("/x")

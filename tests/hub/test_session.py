@@ -216,6 +216,18 @@ def test_more_in_flight_than_was_said() -> None:
     assert bye.reason == Reason.RECEIVE_MAXIMUM_EXCEEDED
 
 
+def test_one_too_many_at_qos_2_with_a_release_behind_it() -> None:
+    """[MQTT-3.3.4-7]: it was one too many when it came."""
+    client = Client(limits=Limits(receive_maximum=2)).come_in()
+    (batch,) = client.send(say(qos=2, id=1), say(qos=2, id=2))
+    assert isinstance(batch, Batch)
+    client.session.acknowledge(batch)
+    client.got()
+    (error,) = client.send(say(qos=2, id=3), Ack(Kind.PUBREL, 1))
+    assert isinstance(error, ProtocolError)
+    assert error.reason == Reason.RECEIVE_MAXIMUM_EXCEEDED
+
+
 def test_topic_aliases() -> None:
     """3.3.2.3.4"""
     alias = {Property.topic_alias: 3}
