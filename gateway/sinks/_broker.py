@@ -4,9 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from msgspec import Meta
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from msgspec import Meta, Struct
 
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.settings import FilePath
@@ -79,47 +77,44 @@ class Broker(Subscription, kw_only=True):
         return f"{self.host}:{self.port}"
 
 
-def client(broker: Remote, client_id: str, *, lasting: bool = False) -> Client:
-    """A paho client that knows its secrets. Reads files; raises SinkRefused if one can't be used.
+class Answer(Struct):
+    """What a broker said to CONNECT; code 0: welcome. ``present``: it has kept our session."""
 
-    lasting  its session outlasts the connection (3.1.1; in 5.0 that is said with CONNECT)"""
-    fifth = broker.protocol == "5.0"
-    made = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id,
-        clean_session=None if fifth else not lasting,
-        protocol=MQTTProtocolVersion.MQTTv5 if fifth else MQTTProtocolVersion.MQTTv311,
-        reconnect_on_failure=False,
-    )
-    if broker.username is not None:
-        made.username_pw_set(broker.username, _password(broker.password_file))
-    if broker.tls:
-        made.tls_set_context(_trust(broker))
-    return made
+    code: int
+    text: str
+    present: bool = False
+    receive_maximum: int = 65_535
+    largest_packet: int = 268_435_455
+    most_qos: int = 2
 
 
-def _password(file: str | None) -> str | None:
+answer_within = 10.0
+"""Seconds from a request to its answer."""
+
+silent = "the receiver doesn't answer any more"
+broke_off = "the connection broke off"
+sent_away = "the receiver ended the connection: {text}"
+"""Why a connection ended."""
+
+taken_over = 0x8E
+minute = 60.0
+tolerated = 3
+"""Connections lost to another client of our name within a minute, before we leave the field to it."""
+
+
+def password(broker: Remote) -> str | None:
+    """What the file says now. Raises SinkRefused if it can't be read."""
+    file = broker.password_file
     try:
         return Path(file).read_text().rstrip("\r\n") if file else None
     except (OSError, UnicodeDecodeError) as error:
         raise SinkRefused(f"password_file: {error}: name a file that Redcar may read") from error
 
 
-class _Tidy(ssl.SSLSocket):
-    """paho leaves the socket of a failed handshake open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _trust(broker: Remote) -> ssl.SSLContext:
+def trust(broker: Remote) -> ssl.SSLContext:
+    """Whose certificates we believe, and our own. Reads files; raises SinkRefused if one can't be used."""
     try:
         context = ssl.create_default_context(cafile=broker.ca)
-        context.sslsocket_class = _Tidy
     except OSError as error:
         raise SinkRefused(f"ca: {broker.ca}: {error.strerror}: name a PEM file of certificates") from error
     if broker.certificate:

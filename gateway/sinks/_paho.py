@@ -5,19 +5,18 @@ Measured at QoS 1, 100 in flight: 46 µs of CPU per message; with paho's own thr
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct
 from paho.mqtt.client import Client
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-answer_within = 10.0
-"""Seconds from CONNECT to CONNACK; to dial paho takes 5 at most."""
+from gateway.sinks._broker import Answer, Remote, answer_within, broke_off, password, sent_away, silent, trust
 
 Answered = Callable[[int, str], None]
 """Called with the reason code of the PUBACK and its text."""
@@ -61,15 +60,36 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-class Answer(Struct):
-    """What the receiver said to CONNECT; code 0: welcome. ``present``: it has kept our session."""
+def client(broker: Remote, client_id: str, *, lasting: bool = False) -> Client:
+    """A paho client that knows its secrets. Reads files; raises SinkRefused if one can't be used.
 
-    code: int
-    text: str
-    present: bool = False
-    receive_maximum: int = 65_535
-    largest_packet: int = 268_435_455
-    most_qos: int = 2
+    lasting  its session outlasts the connection (3.1.1; in 5.0 that is said with CONNECT)"""
+    fifth = broker.protocol == "5.0"
+    made = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id,
+        clean_session=None if fifth else not lasting,
+        protocol=MQTTProtocolVersion.MQTTv5 if fifth else MQTTProtocolVersion.MQTTv311,
+        reconnect_on_failure=False,
+    )
+    if broker.username is not None:
+        made.username_pw_set(broker.username, password(broker))
+    if broker.tls:
+        context = trust(broker)
+        context.sslsocket_class = _Tidy
+        made.tls_set_context(context)
+    return made
+
+
+class _Tidy(ssl.SSLSocket):
+    """paho leaves the socket of a failed handshake open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
 
 
 class Connection:
@@ -89,6 +109,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
         client.max_inflight_messages = 0  # paho queues nothing: the sink keeps the window
         client.on_connect = self._connected
         client.on_publish = self._acknowledged
@@ -117,9 +138,20 @@ class Connection:
             info = self._client.publish(topic, payload, 1, properties=properties)
         self.waiting[info.mid] = answered, self._loop.time()
 
-    def acknowledge(self, id: int, qos: int) -> None:
-        """A message that came is on the disk."""
-        self._client.ack(id, qos)
+    def pause(self) -> None:
+        """Read nothing more until ``resume``. If that takes longer than the keep-alive, the connection ends."""
+        connected = self._client.socket()
+        if self.over is None and isinstance(connected, socket.socket):
+            self._paused = True
+            self._loop.remove_reader(connected.fileno())
+
+    def resume(self) -> None:
+        """Read again."""
+        connected = self._client.socket()
+        if self.over is None and isinstance(connected, socket.socket) and self._paused:
+            self._paused = False
+            self._loop.add_reader(connected.fileno(), self._readable, connected)
+            self._loop.call_soon(self._readable, connected)  # what TLS has decrypted, the descriptor doesn't tell
 
     def close(self) -> None:
         """Say goodbye, if the receiver still listens."""
@@ -173,10 +205,12 @@ class Connection:
 
     def _readable(self, connected: socket.socket) -> None:
         # a receiver with Nagle's algorithm on (mosquitto) holds back the last PUBACKs until ours is there: 40 ms a batch
+        if self._paused or self.over is not None:
+            return
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._client.loop_read()
         # TLS has decrypted more than paho took: the descriptor won't become readable for it
-        while self.over is None and getattr(connected, "pending", int)():
+        while self.over is None and not self._paused and getattr(connected, "pending", int)():
             self._client.loop_read()
 
     def _writable(self, connected: socket.socket) -> None:
@@ -220,11 +254,11 @@ class Connection:
 
     def _disconnected(self, client: Client, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
-            self.end(f"the receiver ended the connection: {_words(code, properties)}", code.value)
+            self.end(sent_away.format(text=_words(code, properties)), code.value)
         elif code.getName() == "Keep alive timeout":
-            self.end("the receiver doesn't answer any more")
+            self.end(silent)
         else:
-            self.end("the connection broke off")
+            self.end(broke_off)
 
 
 def _words(code: ReasonCode, properties: Any) -> str:

@@ -21,9 +21,9 @@ from gateway.driver import Seconds
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.settings import Bytes
 from gateway.sink import Batch, Identity, Outcome
-from gateway.sinks._broker import Broker, client, unreached, unwelcome
+from gateway.sinks._broker import Broker, minute, taken_over, tolerated, unreached, unwelcome
 from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, overhead, structured
-from gateway.sinks._paho import Connection, Packed
+from gateway.sinks._paho import Connection, Packed, client
 
 
 class Config(Broker, kw_only=True):
@@ -73,11 +73,6 @@ def _check(template: str, known: list[str]) -> None:
 
 refused = {0x87, 0x90, 0x99}
 """Codes of PUBACK that a repeat won't change: not authorized, topic name invalid, payload format invalid."""
-
-taken_over = 0x8E
-minute = 60.0
-tolerated = 3
-"""Connections lost to another client of our name within a minute, before we leave the field to it."""
 
 
 class Transfer(Struct, eq=False):
