@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import structs
 
@@ -35,6 +35,7 @@ from gateway.operate import Operator
 from gateway.sequence import Sequences
 from gateway.settings import Settings
 from gateway.sink import Identity
+from gateway.sources.mqtt import Config, Reader
 from gateway.store.care import Care
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
@@ -46,9 +47,6 @@ from gateway.store.views.keep import Keeper
 from gateway.supervise import supervise
 from rules.engine import Engine
 from rules.load import load as load_rules
-
-if TYPE_CHECKING:
-    from gateway.sources.mqtt import Reader
 
 log = logging.getLogger("redcar")
 
@@ -239,13 +237,19 @@ async def _open_sinks(gateway: Gateway, tasks: _Tasks) -> None:
 
 
 def _open_sources(gateway: Gateway, tasks: _Tasks) -> None:
-    from gateway.sources.mqtt import Config, Reader  # paho takes a quarter of a second, which few need
-
     for source in gateway.settings.source:
         assert isinstance(source, Config)
         reader = Reader(source, gateway.ingest, gateway.log, gateway.settings.gateway.name)
         gateway.readers.append(reader)
         tasks.keep(source.name, reader.run)
+    for_clients = gateway.ingest.on_room
+
+    def room() -> None:
+        for_clients()
+        for reader in gateway.readers:
+            reader.room()
+
+    gateway.ingest.on_room = room
 
 
 def _bind(binding: driver.Binding) -> Bound:
