@@ -14,7 +14,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.routes import Rights, Router
 from gateway.hub.session import Session
-from gateway.hub.topics import excess
+from gateway.hub.topics import SHARED, excess
 
 
 class Broker(Router):
@@ -99,7 +99,7 @@ class Broker(Router):
         for one in request.filters:
             reason, new = self._grant(member, one, identifier, statements, since)
             reasons.append(reason)
-            alone = not one.filter.startswith("$share/")
+            alone = not one.filter.startswith(SHARED)
             if reason < Reason.UNSPECIFIED and alone and one.retain_handling < 1 + new:
                 wanted.append((one.filter, int(reason)))
 

@@ -92,19 +92,19 @@ def decode(body: Body) -> Packet:
 
 
 def connect_version(body: Body) -> int:
-    """The protocol version a CONNECT asks for, without taking anything. Raises if it isn't spoken here."""
+    """The version in which a CONNECT is answered, without taking anything: what comes after 5.0 will understand 5.0."""
     ahead = Reader(body.data, body.at, body.end)
     name, level = ahead.binary(), ahead.byte()
     if name not in (b"MQTT", b"MQIsdp"):
         raise violation("CONNECT names another protocol than MQTT [MQTT-3.1.2-1]")
-    if name != b"MQTT" or level not in (V311, V5):
-        text = f"protocol {name.decode()} level {level} isn't spoken here: use MQTT 3.1.1 or 5.0 [MQTT-3.1.2-2]"
-        raise ProtocolError(Reason.UNSUPPORTED_VERSION, text)
-    return level
+    return V5 if name == b"MQTT" and level >= V5 else V311
 
 
 def _connect(body: Body) -> Connect:
-    body.take(7)  # name and level: connect_version() has read them
+    name, level = body.binary(), body.byte()
+    if name != b"MQTT" or level not in (V311, V5):
+        text = f"protocol {name.decode()} level {level} isn't spoken here: use MQTT 3.1.1 or 5.0 [MQTT-3.1.2-2]"
+        raise ProtocolError(Reason.UNSUPPORTED_VERSION, text)
     flags = body.byte()
     user, password, will, qos = flags & 0x80, flags & 0x40, flags & 4, flags >> 3 & 3
     if flags & 1:
@@ -170,7 +170,7 @@ def _subscribe(body: Body) -> Subscribe:
         handling = options >> 4 & 3
         if handling == 3:
             raise violation("retain handling 3 [MQTT-3.8.3-5]")
-        if options & 4 and filter.startswith("$share/"):
+        if options & 4 and filter.startswith(topics.SHARED):
             raise violation("no local on a shared subscription [MQTT-3.8.3-4]")
         packet.filters.append(Filter(filter, options & 3, bool(options & 4), bool(options & 8), handling))
     if not packet.filters:

@@ -13,13 +13,16 @@ from gateway.hub.limits import Limits
 from gateway.hub.reasons import ProtocolError, Reason
 
 _WILDCARD = re.compile(r"[+#]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")  # a byte order mark is invisible in every log as well
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 OWN = "redcar/"
 """The tree only Redcar publishes on."""
 
 REPLAYS = "redcar/replay/"
 """Where clients ask for the past."""
+
+SHARED = "$share/"
+"""What the filter of a shared subscription begins with; a group and its filter follow."""
 
 _APART = ("$", OWN)
 """Topics that a wildcard at the first level doesn't match."""
@@ -39,6 +42,11 @@ def check_filter(filter: str) -> None:
     """Raise if it can't be a topic filter."""
     if not filter:
         raise ProtocolError(Reason.PROTOCOL_ERROR, "an empty topic filter [MQTT-4.7.3-1]")
+    if filter.startswith(SHARED):
+        group, _, pattern = filter[len(SHARED) :].partition("/")
+        if not (is_level(group) and pattern):
+            text = f"{filter!r} isn't $share/<group>/<filter> [MQTT-4.8.2-1] [MQTT-4.8.2-2]"
+            raise ProtocolError(Reason.TOPIC_FILTER_INVALID, text)
     if "#" not in filter and "+" not in filter:
         return
     levels = filter.split("/")
