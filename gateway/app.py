@@ -104,14 +104,15 @@ async def open_gateway(
         tasks.keep("views", await _open_views(gateway))
         for view in own_views:
             tasks.keep(f"view {view.name}", partial(custom.follow, gateway.log, view))
-        retained = Retained()
+        retained = Retained(settings.limits)
         retained.load(await gateway.log.query(SELECT))
         await _open_ingest(gateway, bound, retained)
         access = settings.access
         users = Path(access.users) if access.users else None
-        doors = Access(users, access.anonymous, acl=Path(access.acl) if access.acl else None)
+        acl = Path(access.acl) if access.acl else None
+        doors = Access(users, access.anonymous, settings.limits, acl)
         history = LogHistory(gateway.log, gateway.consumers, Identity(settings.gateway.name, gateway.log.epoch))
-        gateway.hub = Hub(gateway.ingest, retained, doors, None, history, gateway.clock)
+        gateway.hub = Hub(gateway.ingest, retained, doors, settings.limits, history, gateway.clock)
         gateway.ingest.owed = gateway.hub.broker.owed
         opened.push_async_callback(gateway.hub.close)
         await _open_sessions(gateway)

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from gateway.driver import Binding, Seconds
+from gateway.hub.limits import Limits
 from gateway.sink import Subscription
 from gateway.source import Source
 
@@ -115,6 +116,18 @@ class Settings(Struct, kw_only=True):
     retention: Retention = field(default_factory=Retention)
     listener: list[Listener] = field(default_factory=lambda: [Listener()])
     access: Access = field(default_factory=Access)
+    limits: Limits = field(default_factory=Limits)
     binding: list[Binding] = field(default_factory=list)
     subscription: list[Subscription] = field(default_factory=list)
     source: list[Source] = field(default_factory=list)
+
+
+TABLES: dict[str, type[Struct]] = {
+    "gateway": Gateway,
+    "log": LogSettings,
+    "retention": Retention,
+    "listener": Listener,
+    "access": Access,
+    "limits": Limits,
+}
+"""Those whose settings don't depend on what they name."""

@@ -217,7 +217,19 @@ def _amount(given: Any, unit: str | None) -> float | None:
     if found is None or scale is None:
         return None
     amount = round(float(found[1]) * scale, 6)
-    return int(amount) if unit == "bytes" else amount
+    return int(amount) if unit == "bytes" or amount.is_integer() else amount
+
+
+def explained(cls: type[Struct]) -> list[str]:
+    """A line for each setting of a table, as a file could hold it, with its description; what is unset begins with #."""
+    info = inspect.type_info(cls)
+    assert isinstance(info, inspect.StructType)
+    lines = []
+    for field in info.fields:
+        default = field.default if field.default_factory is NODEFAULT else field.default_factory()
+        unset = "# " if default is None or default in ([], {}) else ""
+        lines.append(f"{unset + _example(field):32}#{_described(field.type, ' {}')}")
+    return lines
 
 
 def _example(field: inspect.Field) -> str:
@@ -237,13 +249,14 @@ def _example(field: inspect.Field) -> str:
     name = type(kind).__name__.removesuffix("Type").lower()
     if unit in _UNITS:
         written = _WORDS[unit][1]
-        return f"{field.encode_name} = {f'[{written}]' if name == 'list' else written}"
+        form = {"list": "[{}]", "dict": '{{ "..." = {} }}'}.get(name, "{}")
+        return f"{field.encode_name} = {form.format(written)}"
     name = {"list": "array", "dict": "object"}.get(name, name)
     return f"{field.encode_name} = {_WORDS.get(name, _WORDS['str'])[1]}"
 
 
-def _described(kind: inspect.Type) -> str:
+def _described(kind: inspect.Type, form: str = " ({})") -> str:
     if isinstance(kind, inspect.Metadata):
         said = (kind.extra_json_schema or {}).get("description")
-        return f" ({said})" if said else _described(kind.type)
+        return form.format(said) if said else _described(kind.type, form)
     return ""

@@ -58,6 +58,9 @@ def test_a_right_file_becomes_typed_settings() -> None:
     assert (made.log.pace, made.log.linger, made.log.queue, made.log.ring) == (0.05, 1.5, 8 * 2**20, 1000)
     assert [(one.address, one.port) for one in made.listener] == [("127.0.0.1", 1883), ("::1", 0)]
     assert not made.access.anonymous
+    limits = made.limits
+    assert (limits.connections, limits.packet, limits.keep_alive) == (500, 1_000_000, 600)
+    assert (limits.session_expiry, limits.sessions) == (30 * 86_400, 1000)
     first, _, third = made.binding
     assert type(first) is driver.load("json").config
     assert isinstance(first, Binding)

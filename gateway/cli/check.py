@@ -13,6 +13,7 @@ examples:
   redcar check                         redcar.toml here, $REDCAR_CONFIG or /etc/redcar/redcar.toml, with its rules
   redcar check redcar.toml rules/      a configuration, and every rule file of a folder
   redcar check --json redcar.toml      for an editor: file, line, place, problem and cure of each fault
+  redcar check --settings              what a redcar.toml can say, and what is so if it doesn't; --settings limits: a table
 
 exit code: 0 nothing is wrong; 1 something is, each fault on a line of its own
 """
@@ -28,6 +29,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("files", metavar="FILE", nargs="*", help="redcar.toml, a rule file, or a folder of these")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument(
+        "--settings", metavar="TABLE", nargs="?", const="", help="show what can be set, and to what it is if it isn't"
+    )
     parser.set_defaults(run=check)
 
 
@@ -35,6 +39,8 @@ def check(args: argparse.Namespace) -> int:
     """Check files; print their faults."""
     from gateway import config
 
+    if args.settings is not None:
+        return _show(args.settings)
     files = _files(args.files) if args.files else [config.find()]
     right, faults = _check(files)
     if args.json:
@@ -45,6 +51,18 @@ def check(args: argparse.Namespace) -> int:
         for line in [*faults, *right]:
             print(line)
     return 1 if faults else 0
+
+
+def _show(table: str) -> int:
+    from gateway.settings import TABLES
+    from gateway.typed import explained
+
+    shown = {name: cls for name, cls in TABLES.items() if table in ("", name)}
+    for name, cls in shown.items():
+        print(f"[[{name}]]" if name == "listener" else f"[{name}]", *explained(cls), "", sep="\n")
+    if not shown:
+        print(f"there is no table {table}: there are {', '.join(TABLES)}")
+    return 0 if shown else 1
 
 
 def _files(named: list[str]) -> list[Path]:

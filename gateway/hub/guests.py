@@ -6,26 +6,45 @@ from collections.abc import Callable
 from gateway.hub.limits import Limits
 
 _MINUTE = 60.0
-_REMEMBERED = 10_000  # pairs of address and user whose wrong passwords are counted; beyond it the oldest is forgotten
+_REMEMBERED = 10_000  # addresses that are counted, and pairs of address and user; beyond it the oldest is forgotten
 
 
 class Guests:
-    """Sockets by address."""
+    """Sockets by address. ``now``: seconds that never step."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
         self._limits = limits
+        self._now = now
         self._open: Counter[str] = Counter()
         self._strangers: Counter[str] = Counter()
+        self._arrived: dict[str, tuple[float, int]] = {}  # when its minute began, how many since
 
     def enter(self, address: str) -> str | None:
         """A socket was opened; why it is one too many, if it is. Every ``enter`` needs its ``leave``."""
+        limits = self._limits
         self._open[address] += 1
         self._strangers[address] += 1
-        if self._open[address] > self._limits.per_address:
-            return f"{self._limits.per_address} clients from this address are connected already"
-        if self._strangers[address] > self._limits.strangers:
-            return f"{self._limits.strangers} clients from this address have connected and not said who they are"
+        if self._arrives(address) > limits.arrivals:
+            cure = "does it come and go, or share its client id? If not, raise arrivals under [limits]"
+            return f"{limits.arrivals} connections from this address within a minute: {cure}"
+        if self._open[address] > limits.per_address:
+            cure = "if they are yours, raise per_address under [limits]"
+            return f"{limits.per_address} clients from this address are connected already: {cure}"
+        if self._strangers[address] > limits.strangers:
+            cure = "if they are yours, raise strangers under [limits]"
+            return f"{limits.strangers} clients from this address have connected and not said who they are: {cure}"
         return None
+
+    def _arrives(self, address: str) -> int:
+        now = self._now()
+        began, count = self._arrived.get(address, (now, 0))
+        if now - began >= _MINUTE:
+            del self._arrived[address]
+            began, count = now, 0
+        elif not count and len(self._arrived) >= _REMEMBERED:
+            del self._arrived[next(iter(self._arrived))]
+        self._arrived[address] = began, count + 1
+        return count + 1
 
     def known(self, address: str) -> None:
         """One was let in."""

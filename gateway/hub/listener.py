@@ -105,7 +105,7 @@ class Hub:
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will)
         self.broker.hired = self._hire
         self.refusals = Refusals(self.now)
-        self.guests = Guests(self.limits)
+        self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,7 +194,8 @@ class Hub:
         self.most = max(self.most, len(self.connections))
         why = None if is_loopback(connection.address) else self.guests.enter(connection.address)
         if len(self.connections) > self.limits.connections:
-            why = f"{self.limits.connections} clients are connected already"
+            cure = "if they are yours, raise connections under [limits]"
+            why = f"{self.limits.connections} clients are connected already: {cure}"
         if why:
             self.refusals.note(connection.address, f"turned away: {why}")
             connection.abort()

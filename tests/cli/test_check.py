@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config
 from gateway.cli import main
+from gateway.hub.limits import Limits
+from gateway.settings import LogSettings
 
 RIGHT = '[[binding]]\ndriver = "json"\n[[subscription]]\nname = "cloud"\nsink = "mqtt"\nhost = "broker.example"\n'
 RULE = '[rule.{name}]\non = "*"\nwhen = "temperature > {limit}"\n'
@@ -184,3 +187,17 @@ def test_a_source_that_is_not_written_is_given_whole(capsys: pytest.CaptureFixtu
     Path("redcar.toml").write_text('[[binding]]\ndriver = "json"\ntopics = ["p/{device}"]\n')
     said = "redcar.toml:1: binding[1].source: 'p/{device}' doesn't capture {area}: write source = \"{device}\""
     assert run(capsys, "check") == (1, [said])
+
+
+def test_what_can_be_set_is_shown_as_a_file_could_hold_it(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = run(capsys, "check", "--settings")
+    assert code == 0
+    Path("shown.toml").write_text("\n".join(lines))
+    shown = config.load("shown.toml")
+    assert shown.limits == Limits()
+    assert shown.log == LogSettings()
+    assert all("  # " in line or line.startswith("[") for line in lines if line)
+    code, lines = run(capsys, "check", "--settings", "limits")
+    assert (code, lines[0]) == (0, "[limits]")
+    assert "connections = 2000              # at once: the newest is closed" in lines
+    assert run(capsys, "check", "--settings", "limit")[0] == 1

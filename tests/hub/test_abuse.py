@@ -53,7 +53,7 @@ def test_junk_on_sockets_gives_every_slot_back() -> None:
 
 
 def test_guests_are_counted_by_address() -> None:
-    guests = Guests(Limits(per_address=3, strangers=2))
+    guests = Guests(Limits(per_address=3, strangers=2), lambda: 0.0)
     assert guests.enter("10.0.0.1") is None
     guests.known("10.0.0.1")
     assert guests.enter("10.0.0.1") is None
@@ -67,6 +67,43 @@ def test_guests_are_counted_by_address() -> None:
     for _ in range(3):
         guests.leave("10.0.0.2", False)
     assert not guests
+
+
+def test_arrivals_are_counted_by_address_and_minute() -> None:
+    now = 0.0
+    guests = Guests(Limits(arrivals=3), lambda: now)
+
+    def arrive(address: str) -> str | None:
+        why = guests.enter(address)
+        guests.leave(address, known=False)
+        return why
+
+    assert [arrive("10.0.0.1") for _ in range(3)] == [None] * 3
+    assert "3 connections from this address within a minute" in (arrive("10.0.0.1") or "")
+    assert arrive("10.0.0.2") is None
+    now = 60.0
+    assert [arrive("10.0.0.1") for _ in range(3)] == [None] * 3
+    assert arrive("10.0.0.1")
+
+
+def test_whoever_comes_and_goes_is_turned_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the wire; loopback, which isn't counted, is taken for another machine."""
+    monkeypatch.setattr("gateway.hub.listener.is_loopback", lambda address: False)
+
+    async def story() -> None:
+        async with hub_at(Desk(), Limits(arrivals=5)) as (hub, port):
+            inside = await enter(port)
+            for _ in range(4):
+                await (await enter(port, id="other")).close()
+            late = await knock(port)
+            assert await late.got() is None
+            assert await inside.silent()
+            await until(lambda: len(hub.connections) == 1)
+
+    asyncio.run(story())
+    assert "turned away: 5 connections from this address within a minute: does it come and go" in caplog.text
 
 
 def test_guessing_is_paused_for_that_user_from_there_only(tmp_path: Path) -> None:
