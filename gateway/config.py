@@ -188,6 +188,13 @@ def _tls(listener: Listener, index: int, document: Document) -> None:
         document.fault(("listener", index, "client_crl"), problem, cure)
     if "key" in written:
         _private(written["key"], document, ("listener", index, "key"))
+    if listener.certificate and not any(fault.place.startswith(f"listener[{index + 1}]") for fault in document.faults):
+        from gateway.hub.tls import Unusable, context
+
+        try:
+            context(listener.certificate, listener.key, listener.client_ca, listener.client_crl)
+        except Unusable as error:
+            document.fault(("listener", index, "certificate"), error.problem, error.cure)
     if listener.origins and not listener.websocket:
         problem = "only WebSocket clients name an origin"
         document.fault(("listener", index, "origins"), problem, "write websocket = true, or delete it")

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.errors import ConfigError, Fault
 from gateway.hub.layers import InWebSocket, Note
-from gateway.hub.tls import InTls
+from gateway.hub.tls import InTls, Unusable, context
 
 log = logging.getLogger("redcar.hub")
 
@@ -41,30 +41,30 @@ class Door(Struct, kw_only=True):
         """Get ready for TLS, if it speaks that. Raises ConfigError for files that can't be used."""
         if self.certificate is None:
             return
+        stamp = self._stamp()
         try:
-            self.context, self.stamp = self._made(), self._stamp()
-        except (OSError, ValueError) as error:
-            problem = f"{self._files} can't be used for TLS ({error})"
-            cure = 'make certificates with "redcar tls init", and let the service\'s user read them'
-            raise ConfigError([Fault("redcar.toml", 0, "listener", problem, cure)]) from error
+            self.context = context(self.certificate, self.key, self.client_ca, self.client_crl)
+        except Unusable as error:
+            raise ConfigError([Fault("redcar.toml", 0, "listener", error.problem, error.cure)]) from error
+        self.stamp = stamp
 
     def refresh(self) -> bool:
         """Take renewed files; keep the old ones if the new ones can't be used. Whether somebody may have been shut out."""
-        if self.context is None or (stamp := self._stamp()) == self.stamp:
+        if self.certificate is None or (stamp := self._stamp()) == self.stamp:
             return False
         self.stamp = stamp
         try:
-            self.context = self._made()
-        except (OSError, ValueError) as error:
-            log.error("%s can't be used (%s): those before still are; renew them", self._files, error)
+            self.context = context(self.certificate, self.key, self.client_ca, self.client_crl)
+        except Unusable as error:
+            log.error("%s: the files before still count: %s; %s", self.name, error.problem, error.cure)
             return False
-        log.info("%s: renewed, in use from now on", self._files)
+        log.info("%s: renewed certificates are in use from now on", self.name)
         return bool(self.client_ca)
 
     def dress(self, connection: asyncio.Protocol, note: Note) -> asyncio.Protocol:
         """Put the layers below MQTT that this listener has."""
         if self.websocket:
-            connection = InWebSocket(connection, note, self.origins)
+            connection = InWebSocket(connection, note, self.origins, self.context is not None)
         if self.context:
             connection = InTls(connection, note, self.context, self.name)
         return connection
@@ -78,24 +78,6 @@ class Door(Struct, kw_only=True):
     def spoken(self) -> str:
         """What clients have to speak."""
         return "MQTT" + " in WebSocket" * self.websocket + " in TLS" * bool(self.certificate)
-
-    @property
-    def _files(self) -> str:
-        return ", ".join(one for one in (self.certificate, self.key, self.client_ca, self.client_crl) if one)
-
-    def _made(self) -> ssl.SSLContext:
-        assert self.certificate
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # TLS 1.2 and later
-        context.options |= ssl.OP_NO_RENEGOTIATION
-        # a key with a password: an error, instead of a question on a terminal that a service doesn't have
-        context.load_cert_chain(self.certificate, self.key or self.certificate, password=lambda: "")
-        if self.client_ca:
-            context.load_verify_locations(self.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        if self.client_crl:
-            context.load_verify_locations(self.client_crl)
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-        return context
 
     def _stamp(self) -> tuple[int, ...]:
         try:

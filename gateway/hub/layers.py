@@ -102,9 +102,9 @@ class Layer(asyncio.Protocol, asyncio.Transport):
 class InWebSocket(Layer):
     """MQTT in WebSocket frames."""
 
-    def __init__(self, above: asyncio.Protocol, note: Note, origins: Sequence[str]) -> None:
+    def __init__(self, above: asyncio.Protocol, note: Note, origins: Sequence[str], safe: bool) -> None:
         super().__init__(above, note)
-        self._web = WebSocket(origins)
+        self._web = WebSocket(origins, safe)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""

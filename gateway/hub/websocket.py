@@ -4,13 +4,16 @@
     FIN RSV opcode | MASK length | (extended length) | mask | payload
 
 A browser sends its page's origin: only those on the list may come in, or any page a user visits could speak to us with
-the browser's address. Programs send none. What is inside binary frames is passed on as it comes, whole frames or not
-[MQTT-6.0.0-2].
+the browser's address. Programs send none, or, as paho does, the host that they connect to: no page can come from there,
+because we serve none. (Except a page whose name was led to our address after it was loaded; so without TLS, where the
+certificate holds the names, the host must be a bare address.) What is inside binary frames is passed on as it comes,
+whole frames or not [MQTT-6.0.0-2].
 """
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from hashlib import sha1
+from ipaddress import ip_address
 
 from gateway.hub.strangers import stranger
 
@@ -30,11 +33,12 @@ class WebSocket:
     why     what was wrong, if something was
     """
 
-    def __init__(self, origins: Sequence[str] = ()) -> None:
+    def __init__(self, origins: Sequence[str] = (), safe: bool = False) -> None:
         self.open = False
         self.closed = False
         self.why = ""
         self._origins = origins
+        self._safe = safe  # inside TLS
         self._rest = b""
         self._left = 0  # bytes of the current frame's payload still to come
         self._mask = 0
@@ -98,11 +102,10 @@ class WebSocket:
             self._refuse(write, "400 Bad Request", "the subprotocol mqtt isn't offered [MQTT-6.0.0-3]")
         elif not _is_key(fields.get("sec-websocket-key", "")):
             self._refuse(write, "400 Bad Request", "Sec-WebSocket-Key isn't 16 bytes in base64")
-        elif not self._welcome(fields.get("origin")):
+        elif not self._welcome(fields.get("origin"), fields.get("host", "")):
             origin = fields["origin"][:100]
-            self._refuse(
-                write, "403 Forbidden", f"pages of {origin!r} may not connect: add it to the listener's origins"
-            )
+            cure = f'add it to the listener, origins = ["{origin}"]'
+            self._refuse(write, "403 Forbidden", f"pages of {origin!r} may not connect: {cure}")
         else:
             accept = b64encode(sha1(fields["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest())
             answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -110,8 +113,10 @@ class WebSocket:
             self.open = True
         return self.open
 
-    def _welcome(self, origin: str | None) -> bool:
-        return origin is None or "*" in self._origins or origin in self._origins
+    def _welcome(self, origin: str | None, host: str) -> bool:
+        if origin is None or "*" in self._origins or origin in self._origins:
+            return True
+        return bool(host) and origin.partition("://")[2] == host and (self._safe or _is_bare(host))
 
     def _refuse(self, write: Callable[[bytes], None], status: str, why: str, *more: str) -> None:
         self.closed, self.why = True, why
@@ -195,6 +200,15 @@ class WebSocket:
         turn = size % 4
         self._mask = int.from_bytes(key[turn:] + key[:turn], "big")
         return (int.from_bytes(data, "big") ^ whole).to_bytes(size, "big")
+
+
+def _is_bare(host: str) -> bool:
+    """Whether it is an address, and no name that somebody else's DNS could lead to us."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        return name == "localhost" or bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def _is_key(text: str) -> bool:

@@ -82,6 +82,25 @@ def test_handshakes_that_are_refused(request_line: str, fields: dict[str, str | 
     assert web.receive(frame(b"x"), out.append) == b""
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "safe", "want"),
+    [
+        ("http://127.0.0.1:9001", "127.0.0.1:9001", False, True),  # as paho says
+        ("http://[::1]:9001", "[::1]:9001", False, True),
+        ("http://localhost:9001", "localhost:9001", False, True),
+        ("https://gateway.lan:9001", "gateway.lan:9001", True, True),
+        ("http://evil.example:9001", "evil.example:9001", False, False),  # a name led to our address afterwards
+        ("http://127.0.0.1:8000", "127.0.0.1:9001", False, False),
+        ("null", "127.0.0.1:9001", False, False),
+        ("null", "", True, False),
+    ],
+)
+def test_programs_that_call_the_host_their_origin(origin: str, host: str, safe: bool, want: bool) -> None:
+    web, out = WebSocket([], safe), list[bytes]()
+    web.receive(shake(Origin=origin, Host=host), out.append)
+    assert web.open is want
+
+
 @pytest.mark.parametrize("origins", [["https://panel.lan"], ["*"]])
 def test_pages_on_the_list_come_in(origins: list[str]) -> None:
     web, out = WebSocket(origins), list[bytes]()
