@@ -60,12 +60,8 @@ class LogPosition:
     def give_up(self, through: int, count: int, state: bytes) -> None:
         """Beyond the limit of what is kept for a client that is away."""
         lo = self._range.lo
-        data = {
-            "reason": "client_away",
-            "consumer": self._consumer.name,
-            "ranges": [[lo, through, count]],
-            "count": count,
-        }
+        ranges = [[lo, through, count]]
+        data = {"reason": "client_away", "consumer": self._consumer.name, "ranges": ranges, "count": count}
         gap = event("gap", "gateway", data, time=self._log.clock.now())
         self._consumer.commit(self._range, through, events=[gap], state=state, wait=False)
 
@@ -133,6 +129,11 @@ class LogHistory:
     def drop(self, name: str) -> list[Statement]:
         """The session is over."""
         return self._consumers.drop(name)
+
+    def gave_up(self, reason: str, count: int) -> None:
+        """A gap event without offsets."""
+        gap = event("gap", "gateway", {"reason": reason, "count": count}, time=self._log.clock.now())
+        self._log.append([gap], wait=False)
 
     def _topic(self, one: Event) -> str:
         key = one.source, one.type

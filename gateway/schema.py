@@ -54,7 +54,7 @@ class Settled(Struct):
 class Gap(Struct, kw_only=True):
     """What had to be given up: the offsets and how many, or what never got one."""
 
-    reason: Annotated[str, Meta(description="cap, age, damaged, memory, client_away ...")]
+    reason: Annotated[str, Meta(description="cap, age, damaged, memory, client_away, retained ...")]
     count: int
     ranges: Ranges = []
     step: str | None = None

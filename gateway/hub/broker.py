@@ -83,14 +83,15 @@ class Broker(Router):
         if self.members.get(member.client_id) is member:
             del self.members[member.client_id]
 
-    def subscribe(self, session: Session, request: Subscribe, since: int | None = None) -> None:
-        """Take on what may be had; answer when what has to be kept is kept; then send what is retained.
+    def subscribe(self, session: Session, request: Subscribe, since: int | None = None) -> str | None:
+        """Take on what may be had; answer when what has to be kept is kept; then send what is retained. What the operator
+        should know, if something may not be had.
 
         since  stored messages after this offset come first"""
         member = session.member
         if member is None:
             session.answer(request, [Reason.UNSPECIFIED] * len(request.filters))
-            return
+            return None
         properties = request.properties or {}
         identifier = properties.get(Property.subscription_identifier, [0])[0]
         reasons = []
@@ -116,6 +117,21 @@ class Broker(Router):
             self._history.keep(statements).add_done_callback(answer)
         else:
             answer()
+        return self._refused(request, reasons)
+
+    def _refused(self, request: Subscribe, reasons: list[Reason]) -> str | None:
+        """What may not be had, why, and what would help."""
+        refused = [(one.filter, why) for one, why in zip(request.filters, reasons) if why >= Reason.UNSPECIFIED]
+        if not refused:
+            return None
+        filter, why = refused[0]
+        cures = {
+            Reason.TOPIC_FILTER_INVALID: excess(shared.split(filter)[1], self._limits) or "",
+            Reason.NOT_AUTHORIZED: "no rule grants all of it: add one to the file that [access] acl names",
+            Reason.QUOTA_EXCEEDED: f"{self._limits.subscriptions} are held already: raise subscriptions under [limits]",
+        }
+        more = f", nor {len(refused) - 1} more" if len(refused) > 1 else ""
+        return f"may not subscribe to {filter[:100]!r}{more}: {cures[why]}"
 
     def unsubscribe(self, session: Session, request: Unsubscribe) -> None:
         """Give up what was had, and answer."""

@@ -179,7 +179,9 @@ class Connection(asyncio.Protocol):
             elif isinstance(event, Subscribe):
                 start = replays.asked(event) if self._hub.replays else None
                 if start is None or self._hub.replays is None:
-                    broker.subscribe(self.session, event)
+                    refused = broker.subscribe(self.session, event)
+                    if refused:
+                        self._hub.refusals.note(self.address, f"{self._name} {refused}")
                 else:
                     self._hub.start(self._hub.replays.subscribe(self.session, event, start))
             elif isinstance(event, Replay):

@@ -217,6 +217,12 @@ class Feed:
             self.seen = max(self.seen, through)
             self._position.give_up(self._prune(), count, self._state())
 
+    def end(self, head: int) -> None:
+        """Its session is over, though the client may still come for the rest: that is given up."""
+        if self._position and not self.idle and self.through < head:
+            count = self.waiting + len(self._flying) + len(self._again)
+            self._position.give_up(head, count, self._state())
+
     def save(self) -> None:
         """Note how far it is."""
         through = self._prune()

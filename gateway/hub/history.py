@@ -68,3 +68,6 @@ class History(Protocol):
 
     def drop(self, name: str) -> list[Statement]:
         """Forget a position: the statements for that."""
+
+    def gave_up(self, reason: str, count: int) -> None:
+        """Say in the log that so many messages had to be given up."""

@@ -37,6 +37,7 @@ from gateway.hub.sessions import Sessions
 from gateway.hub.tail import Tail
 
 _SWEEP = 1.0  # seconds between looks at everybody's deadline
+_SAID_EVERY = 60.0  # seconds between two events that say how many messages weren't retained
 
 
 class Status(Struct, frozen=True):
@@ -102,9 +103,13 @@ class Hub:
         self.now = self._loop.time
         wall = (clock or Clock()).now
         self.replays = Replays(self.broker, history, wall) if history else None
-        self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will)
-        self.broker.hired = self._hire
         self.refusals = Refusals(self.now)
+        self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will, self.refusals.note)
+        self.broker.hired = self._hire
+        retained.note = partial(self.refusals.note, "retained")
+        self._history = history
+        self._unretained = 0  # as last said in the log
+        self._said_at = self.now()
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
@@ -141,6 +146,7 @@ class Hub:
     async def close(self) -> None:
         """Let what was taken be acknowledged, say goodbye, and let go of every socket."""
         self.sessions.closing = True
+        self._own_up()
         for server in self._servers:
             server.close()
         self._timer.cancel()
@@ -319,3 +325,13 @@ class Hub:
         if self.access.refresh():
             self.recheck()
         self.refusals.sweep()
+        if now - self._said_at >= _SAID_EVERY:
+            self._said_at = now
+            self._own_up()
+
+    def _own_up(self) -> None:
+        """Say in the log what wasn't retained."""
+        count = self.retained.refused - self._unretained
+        if count and self._history:
+            self._unretained = self.retained.refused
+            self._history.gave_up("retained", count)

@@ -42,6 +42,8 @@ class Retained:
         self.renew: Callable[[], None] = lambda: None
         """Called before somebody is shown what Redcar itself says: it is made when it is wanted."""
         self.refused = 0  # messages that weren't retained because of the bounds
+        self.note: Callable[[str], None] = lambda sentence: None
+        """Called with what the operator should know."""
         self._limits = limits or Limits()
         self._now = now or _wall(Clock())
         self._tree: Tree[Kept] = Tree()
@@ -64,7 +66,14 @@ class Retained:
 
     def changes(self, messages: Iterable[Publish]) -> list[Statement]:
         """The statements that keep what these messages change, for the transaction that holds the messages."""
+        messages = list(messages)
         last = {message.topic: message for message in messages if message.retain}
+        full = {topic for topic, message in last.items() if message.payload and not self._is_room(message)}
+        for message in messages if full else ():
+            if message.topic in full:
+                message.retain = False
+                self._refuse(message)
+                last.pop(message.topic, None)
         if not last and not self._surplus:
             return []
         surplus, self._surplus = self._surplus, set()
@@ -143,12 +152,9 @@ class Retained:
     def _put(self, kept: Kept) -> None:
         message = kept.message
         self._drop(message.topic)
-        size = _size(message)
-        limits, user = self._limits, message.user
-        room = self._topics < limits.retained and self._bytes + size <= limits.retained_bytes
-        room = room and (user is None or self._users[user] < limits.retained_per_user)
-        if not room and not message.topic.startswith((OWN, "$")):
-            self.refused += 1
+        size, user = _size(message), message.user
+        if not self._is_room(message):
+            self._refuse(message)
             self._surplus.add(message.topic)
             return
         self._tree.put(message.topic, kept)
@@ -158,6 +164,22 @@ class Retained:
         self._bytes += size
         if user is not None:
             self._users[user] += 1
+
+    def _is_room(self, message: Publish) -> bool:
+        """Whether a topic that isn't kept may be."""
+        limits, user = self._limits, message.user
+        if message.topic.startswith((OWN, "$")) or self._tree.get(message.topic) is not None:
+            return True
+        if self._topics >= limits.retained or self._bytes + _size(message) > limits.retained_bytes:
+            return False
+        return user is None or self._users[user] < limits.retained_per_user
+
+    def _refuse(self, message: Publish) -> None:
+        self.refused += 1
+        cure = "let it publish without retain, or raise retained, retained_per_user or retained_bytes under [limits]"
+        self.note(
+            f"the message of client {message.client!r} on {message.topic[:100]!r} isn't retained, there are too many: {cure}"
+        )
 
     def _drop(self, topic: str) -> None:
         kept = self._tree.get(topic)

@@ -4,7 +4,6 @@ What the client was promised is on the disk before it hears of it: a session bef
 SUBACK, a QoS 2 packet id together with its message.
 """
 
-import logging
 from collections.abc import Callable
 
 from gateway.hub import lasting
@@ -19,14 +18,13 @@ from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from gateway.hub.session import Session
 
-log = logging.getLogger("redcar.hub")
-
 
 class Sessions:
     """history None: every session ends with its connection.
 
     now   the loop's clock, s; ``wall``: µs since 1970
     say   publishes a will, if its client may
+    note  tells the operator
     """
 
     def __init__(
@@ -37,6 +35,7 @@ class Sessions:
         now: Callable[[], float],
         wall: Callable[[], int],
         say: Callable[[Member, Publish], None],
+        note: Callable[[str, str], None],
     ) -> None:
         self.closing = False
         self._broker = broker
@@ -45,6 +44,7 @@ class Sessions:
         self._now = now
         self._wall = wall
         self._say = say
+        self._note = note
         self._away: set[Member] = set()
 
     async def load(self, stored: list[tuple[Member, list[Subscription]]]) -> None:
@@ -111,7 +111,7 @@ class Sessions:
                 if self._history and member.stored:
                     self._history.keep([lasting.kept(member, self._wall())])
             if member.due is not None and member.due <= now:
-                self._end(member)
+                self._expire(member)
 
     def __len__(self) -> int:
         """Sessions kept for clients that are away."""
@@ -132,14 +132,21 @@ class Sessions:
             and sum(one.lasting for one in self._broker.members.values()) >= self._limits.sessions
         ):
             oldest = min(self._away, key=lambda one: one.due or 0.0, default=None)
+            said = f"{self._limits.sessions} sessions are kept already"
+            cure = "let clients ask for clean sessions, or raise sessions under [limits]"
             if oldest is None:
-                log.error(
-                    "%d sessions are kept already: that of %r isn't", self._limits.sessions, asked.client_id[:100]
-                )
+                self._note("sessions", f"{said}: that of client {asked.client_id[:100]!r} isn't: {cure}")
                 return 0
-            log.error("%d sessions are kept already: that of %r ends", self._limits.sessions, oldest.client_id)
-            self._end(oldest)
+            what = "ends, and what it is owed is given up"
+            self._note("sessions", f"{said}: that of client {oldest.client_id[:100]!r} {what}: {cure}")
+            self._expire(oldest)
         return int(wanted)
+
+    def _expire(self, member: Member) -> None:
+        """The session ends without its client's doing: what it is still owed is given up, and that is said in the log."""
+        if member.feed and self._history:
+            member.feed.end(self._history.head)
+        self._end(member)
 
     def _end(self, member: Member) -> None:
         """The session is over, and its will can't wait any longer."""

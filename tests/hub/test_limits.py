@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.event import Event
+from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
 from gateway.hub.packets import (
@@ -16,11 +18,15 @@ from gateway.hub.packets import (
     Connack,
     Connect,
     Delivery,
+    Filter,
+    Suback,
+    Subscribe,
 )
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
 from gateway.hub.users import add_user
-from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, knock, say, until
+from tests.hub.house import come, house, publish, take
+from tests.hub.peers import PATIENCE, Desk, Peer, enter, farewell, hub_at, knock, say, until
 
 both = pytest.mark.parametrize("version", [V311, V5])
 
@@ -191,7 +197,7 @@ def test_users(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
                 Connect("c", version, user="kitchen", password=b"wrong"),
                 Connect("c", version, user="attic", password=b"secret"),  # the id belongs to another user
                 Connect("c", version),
-                Connect("a/b", version, user="kitchen", password=b"secret"),
+                Connect("a\x7fb", version, user="kitchen", password=b"secret"),
                 Connect("x" * 300, version, user="kitchen", password=b"secret"),
             ):
                 peer = await knock(port, version)
@@ -241,5 +247,84 @@ def test_a_client_that_goes_on_talking_hears_why_it_is_cut_off() -> None:
                 await asyncio.sleep(0.002)
             assert await farewell(peer) == Reason.TOPIC_NAME_INVALID
             await until(lambda: not hub.connections)
+
+    asyncio.run(story())
+
+
+def test_a_filter_that_is_refused_is_named_with_the_remedy(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with hub_at(Desk(), Limits(subscriptions=2, levels=3)) as (_, port):
+            peer = await enter(port, id="greedy")
+            peer.send(Subscribe(1, [Filter(one, 0) for one in ("a", "b", "c", "d", "e/f/g/h")]))
+            answer = await peer.got()
+            assert isinstance(answer, Suback)
+            assert answer.reasons == [0, 0, 0x97, 0x97, 0x8F]
+            peer.send(Subscribe(2, [Filter("e/f/g/h", 0)]))
+            assert isinstance(await peer.got(), Suback)
+
+    asyncio.run(story())
+    said = (
+        "client 'greedy' may not subscribe to 'c', nor 2 more: 2 are held already: raise subscriptions under [limits]"
+    )
+    assert said in caplog.text
+    assert "client 'greedy' may not subscribe to 'e/f/g/h': it has more than 3 levels" in caplog.text
+
+
+def test_what_is_not_retained_is_said_in_journal_and_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with house(tmp_path, limits=Limits(retained=3)) as (gateway, port):
+            peer, _ = await come(port, "flood", clean=True, expiry=None)
+            for n in range(5):
+                peer.send(Delivery(Publish(f"r/{n}", b"x", 1, True), n + 1))
+                assert isinstance(await peer.got(), Ack)
+            peer.send(Delivery(Publish("r/0", b"newer", 1, True), 9))
+            assert isinstance(await peer.got(), Ack)
+            rows = await gateway.log.query("select topic, payload from retained order by topic")
+            assert rows == [("r/0", b"newer"), ("r/1", b"x")]  # and redcar/status
+        async with house(tmp_path) as (gateway, _):
+            events = await gateway.log.read(1, limit=100)
+            assert [one.data for one in events if one.type == "gap"] == [{"reason": "retained", "count": 3}]
+
+    asyncio.run(story())
+    assert "the message of client 'flood' on 'r/2' isn't retained, there are too many: let it publish" in caplog.text
+
+
+def test_a_session_that_has_to_make_room_is_owned_up_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with house(tmp_path, limits=Limits(sessions=2)) as (gateway, port):
+            for name, wants in (("first", "a"), ("second", "b")):
+                peer, _ = await come(port, name)
+                await take(peer, wants)
+                await peer.close()
+            await publish(port, "one", "two", topic="a")
+            await come(port, "third")  # the first is due first, and is owed two messages
+            await come(port, "fourth")  # the second is owed nothing
+            async with asyncio.timeout(PATIENCE):
+                gaps: list[Event] = []
+                while not gaps:
+                    gaps = [one for one in await gateway.log.read(1, limit=100) if one.type == "gap"]
+            assert [(one.data["reason"], one.data["consumer"], one.data["count"]) for one in gaps] == [
+                ("client_away", "mqtt/first", 2)
+            ]
+            assert set(gateway.hub.broker.members) == {"third", "fourth"}
+
+    asyncio.run(story())
+    assert (
+        "2 sessions are kept already: that of client 'first' ends, and what it is owed is given up: let" in caplog.text
+    )
+
+
+def test_a_session_that_expires_is_owned_up_to(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            peer, _ = await come(port, "away", expiry=60)
+            await take(peer, "a")
+            await peer.close()
+            await publish(port, "one", topic="a")
+            gateway.hub.sessions.sweep(gateway.hub.now() + 61)
+            peer, present = await come(port, "away")
+            assert not present
+            events = await gateway.log.read(1, limit=100)
+            assert [one.data["count"] for one in events if one.type == "gap"] == [1]
 
     asyncio.run(story())
