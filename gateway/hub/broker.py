@@ -117,9 +117,9 @@ class Broker(Router):
             self._history.keep(statements).add_done_callback(answer)
         else:
             answer()
-        return self._refused(request, reasons)
+        return self._refused(member.held, request, reasons)
 
-    def _refused(self, request: Subscribe, reasons: list[Reason]) -> str | None:
+    def _refused(self, held: dict[str, Subscription], request: Subscribe, reasons: list[Reason]) -> str | None:
         """What may not be had, why, and what would help."""
         refused = [(one.filter, why) for one, why in zip(request.filters, reasons) if why >= Reason.UNSPECIFIED]
         if not refused:
@@ -128,8 +128,12 @@ class Broker(Router):
         cures = {
             Reason.TOPIC_FILTER_INVALID: excess(shared.split(filter)[1], self._limits) or "",
             Reason.NOT_AUTHORIZED: "no rule grants all of it: add one to the file that [access] acl names",
-            Reason.QUOTA_EXCEEDED: f"{self._limits.subscriptions} are held already: raise subscriptions under [limits]",
+            Reason.QUOTA_EXCEEDED: f"{len(held)} are held already: raise subscriptions under [limits]",
         }
+        if len(held) < self._limits.subscriptions:
+            cures[Reason.QUOTA_EXCEEDED] = (
+                f"all hold {self.subscriptions} already: raise all_subscriptions under [limits]"
+            )
         more = f", nor {len(refused) - 1} more" if len(refused) > 1 else ""
         return f"may not subscribe to {filter[:100]!r}{more}: {cures[why]}"
 
@@ -178,7 +182,7 @@ class Broker(Router):
                     if member.stored and self._history:
                         self._history.keep([lasting.unsubscribed(member, one.filter)])
             member.routes.clear()
-        self._routes.clear()
+        self._lose_ways()
         return gone
 
     def _allowed(self, member: Member, filter: str) -> Iterable[Publish]:
@@ -201,7 +205,9 @@ class Broker(Router):
         if not self._rights.may_subscribe(member.user, pattern, member.client_id):
             return Reason.NOT_AUTHORIZED, False
         old = member.held.get(one.filter)
-        if old is None and len(member.held) >= self._limits.subscriptions:
+        if old is None and (
+            len(member.held) >= self._limits.subscriptions or self.subscriptions >= self._limits.all_subscriptions
+        ):
             return Reason.QUOTA_EXCEEDED, False
         granted = Subscription(
             one.filter,

@@ -168,6 +168,11 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     @property
+    def weight(self) -> int:
+        """Bytes it makes us hold."""
+        return self.session.weight + self._transport.get_write_buffer_size()
+
+    @property
     def _name(self) -> str:
         return f"client {self.session.client_id!r}" if self.session.client_id else "a client"
 

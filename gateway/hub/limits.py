@@ -46,6 +46,9 @@ class Limits(Struct, kw_only=True, frozen=True):
         Two, Meta(description="messages in flight to one client: the rest waits in unsent, or in the log")
     ] = 1000
     unsent: Annotated[Size, Meta(description="for a client that reads slowly: closed (0x97)")] = 1_000_000
+    held: Annotated[
+        Size, Meta(description="half packets, unsent and unreleased messages of all clients: those go who hold most")
+    ] = 48_000_000
     waiting: Annotated[
         Count, Meta(description="stored messages for a client that is away: the oldest are given up, with a gap event")
     ] = 100_000
@@ -67,6 +70,7 @@ class Limits(Struct, kw_only=True, frozen=True):
     subscriptions: Annotated[
         Count, Meta(description="of one client: the next are refused (0x97); Home Assistant takes one per entity")
     ] = 5000
+    all_subscriptions: Annotated[Count, Meta(description="of all clients: likewise")] = 20_000
     filters: Annotated[
         Count, Meta(description="in one SUBSCRIBE: closed (0x97); Home Assistant sends up to 500 at once")
     ] = 1000

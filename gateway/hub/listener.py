@@ -14,6 +14,7 @@ import errno
 import os
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -23,8 +24,8 @@ from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
 from gateway.hub.doors import Door
-from gateway.hub.guests import Guests
-from gateway.hub.happenings import MayPublish
+from gateway.hub.guests import Guests, heaviest
+from gateway.hub.happenings import Known, MayPublish
 from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Statement
 from gateway.hub.limits import Limits
@@ -33,6 +34,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.replays import Replays
 from gateway.hub.retained import Retained
+from gateway.hub.session import QOS2_ID
 from gateway.hub.sessions import Sessions
 from gateway.hub.tail import Tail
 
@@ -108,14 +110,13 @@ class Hub:
         self.broker.hired = self._hire
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
-        self._unretained = 0  # as last said in the log
         self._said_at = self.now()
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
         self._doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: set[Connection] = set()
-        self._known: dict[tuple[str | None, str], dict[bytes, str]] = {}
+        self._known: WeakValueDictionary[tuple[str | None, str], Known] = WeakValueDictionary()
         self._empty = asyncio.Event()
         self._timer = self._loop.call_later(_SWEEP, self._sweep)
         inlet.on_room = self._on_room
@@ -230,7 +231,7 @@ class Hub:
 
     def rights(self, user: str | None, client: str) -> tuple[dict[bytes, str], MayPublish]:
         """Topics that such clients are known to use rightly, and how to ask about others."""
-        known = self._known.setdefault(self.access.scope(user, client), {})
+        known = self._known.setdefault(self.access.scope(user, client), Known())
         return known, partial(self.access.may_publish, user, client=client)
 
     def take(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
@@ -258,12 +259,13 @@ class Hub:
 
     def recheck(self) -> None:
         """Rights have changed: what was allowed and isn't any more ends now."""
-        for known in self._known.values():
+        for known in list(self._known.values()):
             known.clear()
         for connection in list(self.connections):
             session = connection.session
-            if session.accepted and not connection.door.client_ca and not self.access.is_user(session.user):
-                connection.end(Reason.ADMINISTRATIVE_ACTION, f"there is no user {session.user!r} any more")
+            if session.accepted and not connection.door.client_ca and session.user in self.access.outdated:
+                connection.end(Reason.ADMINISTRATIVE_ACTION, f"user {session.user!r} was removed or has a new password")
+        self.access.outdated.clear()
         for member, filter in self.broker.recheck():
             self.refusals.note("acl", f"client {member.client_id!r} doesn't get {filter!r} any more")
 
@@ -319,6 +321,7 @@ class Hub:
         for connection in list(self.connections):
             connection.check(now)
         self.sessions.sweep(now)
+        self._shed()
         for door in self._doors:
             if door.refresh():
                 self._anew(door)
@@ -329,9 +332,19 @@ class Hub:
             self._said_at = now
             self._own_up()
 
+    def _shed(self) -> None:
+        """Each client's share of our memory is bounded, and so is that of all: beyond it those go who hold most."""
+        weights: dict[Connection | Member, int] = {one: one.weight for one in self.connections}
+        weights |= {one: QOS2_ID * len(one.qos2) for one in self.sessions if one.qos2}
+        for one in heaviest(weights, self.limits.held):
+            text = f"it holds {weights[one]:,} bytes, and all clients too many: if they are yours, raise held under [limits]"
+            if isinstance(one, Connection):
+                one.end(Reason.QUOTA_EXCEEDED, text)
+            else:
+                self.sessions.expire(one, text)
+
     def _own_up(self) -> None:
         """Say in the log what wasn't retained."""
-        count = self.retained.refused - self._unretained
+        count = self.retained.owned_up()
         if count and self._history:
-            self._unretained = self.retained.refused
             self._history.gave_up("retained", count)

@@ -93,9 +93,9 @@ class Member:
         """What of a topic comes to it from the log."""
         found = self.routes.get(topic)
         if found is None:
-            if len(self.routes) >= 1_000:
+            matched = [one for one in self.held.values() if not one.group and matches(one.pattern, topic)]
+            if len(self.routes) >= 1_000 or len(matched) > 100:  # many on each of many ways would be too many
                 self.routes.clear()
-            matched = (one for one in self.held.values() if not one.group and matches(one.pattern, topic))
             found = self.routes[topic] = merge(self, matched)
         return found
 

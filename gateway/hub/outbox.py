@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.hub.feed import Feed
 
 _PLACE = 20  # what a place in line counts
+_OVERHEAD = 160  # bytes of memory for a message in line, beside what it says
 _PORTION = 65_536  # bytes moved from the line at once; then others get their turn
 _LOGGED = 0x8000  # packet ids from here on belong to messages of the log, by their offsets; the others are below
 
@@ -114,6 +115,11 @@ class Outbox:
         self.sent += 1
         self._out.append(encode.again(frame) if dup else frame)
         return True
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that the line occupies, about."""
+        return self._size + _OVERHEAD * len(self._line)
 
     @property
     def free(self) -> bool:

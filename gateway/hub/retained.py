@@ -42,6 +42,7 @@ class Retained:
         self.renew: Callable[[], None] = lambda: None
         """Called before somebody is shown what Redcar itself says: it is made when it is wanted."""
         self.refused = 0  # messages that weren't retained because of the bounds
+        self._said = 0  # of them
         self.note: Callable[[str], None] = lambda sentence: None
         """Called with what the operator should know."""
         self._limits = limits or Limits()
@@ -102,6 +103,11 @@ class Retained:
             self._surplus |= self._leaving
         if not self._underway:
             self._leaving.clear()
+
+    def owned_up(self) -> int:
+        """Messages that weren't retained since the last call."""
+        count, self._said = self.refused - self._said, self.refused
+        return count
 
     def match(self, filter: str) -> list[Publish]:
         """The messages a new subscription gets, each with the expiry it has left."""

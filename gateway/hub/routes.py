@@ -18,7 +18,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.session import Session
 from gateway.hub.topics import OWN, Tree
 
-_ROUTES = 10_000  # topics whose way is remembered
+_ROUTES = 20_000  # topics whose way is remembered, and subscriptions on these ways; then the memory starts afresh
 
 
 class Rights(Protocol):
@@ -56,6 +56,7 @@ class Router:
         self._limits = limits
         self._tree: Tree[dict[tuple[Member, str], Subscription]] = Tree()
         self._routes: dict[str, list[Route]] = {}
+        self._remembered = 0
 
     def route(self, messages: Iterable[Publish]) -> None:
         """Send messages to everyone who wants them as they arrive, in order."""
@@ -186,7 +187,7 @@ class Router:
         self.curious += new and _curious(granted)
         member.held[granted.filter] = granted
         member.routes.clear()
-        self._routes.clear()
+        self._lose_ways()
 
     def forget(self, member: Member, subscription: Subscription) -> None:
         subscribers = self._tree.get(subscription.pattern)
@@ -196,7 +197,11 @@ class Router:
             if not subscribers:
                 self._tree.drop(subscription.pattern)
         member.routes.clear()
+        self._lose_ways()
+
+    def _lose_ways(self) -> None:
         self._routes.clear()
+        self._remembered = 0
 
     def _find_known(self, topic: str) -> list[Route]:
         found = self._routes.get(topic)
@@ -213,8 +218,9 @@ class Router:
                     groups.setdefault(subscription.filter, []).append(merge(member, [subscription]))
                 else:
                     matched.setdefault(member, []).append(subscription)
-        if len(self._routes) >= _ROUTES:
-            self._routes.clear()
+        self._remembered += 1 + sum(map(len, matched.values()))
+        if self._remembered >= _ROUTES:
+            self._lose_ways()
         found = [merge(member, all) for member, all in matched.items()]
         found += [shared.route(routes) for routes in groups.values()]
         self._routes[topic] = found

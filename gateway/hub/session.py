@@ -46,6 +46,9 @@ from gateway.hub.topics import REPLAYS
 if TYPE_CHECKING:
     from gateway.hub.members import Member
 
+QOS2_ID = 125
+"""Bytes that a packet id occupies until it is released."""
+
 _FOREVER = float("inf")
 _KNOWN = 10_000  # topics in the shared memory of checked ones
 
@@ -84,6 +87,11 @@ class Session:
     def five(self) -> bool:
         """The client speaks 5.0, as far as we know by now."""
         return self._stream.version == V5
+
+    @property
+    def weight(self) -> int:
+        """Bytes it makes us hold: half a packet, what its client doesn't read, QoS 2 messages it doesn't release."""
+        return self._stream.kept + self.out.weight + QOS2_ID * len(self._qos2)
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """What these bytes mean. All PUBLISHes come first, as one Batch; the rest in order."""

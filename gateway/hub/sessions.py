@@ -4,7 +4,7 @@ What the client was promised is on the disk before it hears of it: a session bef
 SUBACK, a QoS 2 packet id together with its message.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from gateway.hub import lasting
 from gateway.hub.broker import Broker
@@ -111,7 +111,19 @@ class Sessions:
                 if self._history and member.stored:
                     self._history.keep([lasting.kept(member, self._wall())])
             if member.due is not None and member.due <= now:
-                self._expire(member)
+                self.expire(member)
+
+    def expire(self, member: Member, why: str = "") -> None:
+        """Its session ends without its client's doing: what it is still owed is given up, and that is said in the log."""
+        if why:
+            self._note("sessions", f"that of client {member.client_id[:100]!r} ends: {why}")
+        if member.feed and self._history:
+            member.feed.end(self._history.head)
+        self._end(member)
+
+    def __iter__(self) -> Iterator[Member]:
+        """Those that are away."""
+        return iter(self._away)
 
     def __len__(self) -> int:
         """Sessions kept for clients that are away."""
@@ -132,21 +144,13 @@ class Sessions:
             and sum(one.lasting for one in self._broker.members.values()) >= self._limits.sessions
         ):
             oldest = min(self._away, key=lambda one: one.due or 0.0, default=None)
-            said = f"{self._limits.sessions} sessions are kept already"
             cure = "let clients ask for clean sessions, or raise sessions under [limits]"
+            why = f"{self._limits.sessions} sessions are kept already: {cure}"
             if oldest is None:
-                self._note("sessions", f"{said}: that of client {asked.client_id[:100]!r} isn't: {cure}")
+                self._note("sessions", f"that of client {asked.client_id[:100]!r} isn't kept: {why}")
                 return 0
-            what = "ends, and what it is owed is given up"
-            self._note("sessions", f"{said}: that of client {oldest.client_id[:100]!r} {what}: {cure}")
-            self._expire(oldest)
+            self.expire(oldest, why)
         return int(wanted)
-
-    def _expire(self, member: Member) -> None:
-        """The session ends without its client's doing: what it is still owed is given up, and that is said in the log."""
-        if member.feed and self._history:
-            member.feed.end(self._history.head)
-        self._end(member)
 
     def _end(self, member: Member) -> None:
         """The session is over, and its will can't wait any longer."""

@@ -46,6 +46,11 @@ class Stream:
         self._need = 0  # don't look before so many bytes are there
         self._broken = False
 
+    @property
+    def kept(self) -> int:
+        """Bytes of packets that aren't complete."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> list[Packet | Batch | ProtocolError]:
         """All packets that are complete now. A ProtocolError is the last item there will ever be."""
         if self._broken:

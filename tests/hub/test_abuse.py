@@ -1,15 +1,17 @@
 """Many at once, guessers, and clients that put each other out: bounded, and others notice nothing."""
 
 import asyncio
+import gc
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from gateway.hub.access import Access, Refused
-from gateway.hub.guests import Guesses, Guests
+from gateway.hub.guests import Guesses, Guests, heaviest
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
+from gateway.hub.listener import Hub
 from gateway.hub.packets import V311, Ack, Connack, Connect, Delivery
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
@@ -17,7 +19,7 @@ from gateway.hub.retained import Retained
 from gateway.hub.users import add_user
 from tests.hub import fuzz
 from tests.hub.house import house
-from tests.hub.peers import Desk, enter, hub_at, knock, until
+from tests.hub.peers import Desk, enter, hub_at, knock, say, until
 
 
 def test_a_short_fuzz() -> None:
@@ -178,5 +180,58 @@ def test_two_of_one_client_id_in_a_loop() -> None:
             await until(lambda: len(hub.connections) == 2)
             assert await neighbour.silent()
             assert hub.status().refused == 99
+
+    asyncio.run(story())
+
+
+def test_who_weighs_most_goes_first() -> None:
+    weights = {"a": 10, "b": 50, "c": 30}
+    assert heaviest(weights, 90) == []
+    assert heaviest(weights, 40) == ["b"]
+    assert heaviest(weights, 39) == ["b", "c"]
+    assert heaviest(weights, 0) == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("wire", [b"\x30\x90\x4e\0\1a" + bytes(9_990), None])
+def test_what_all_clients_make_us_hold_is_bounded(wire: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
+    """Half packets, and QoS 2 messages that are never released. Those who hold most go; the neighbour stays."""
+    caplog.set_level("WARNING")
+
+    async def story() -> None:
+        async with hub_at(Desk(), Limits(held=50_000)) as (hub, port):
+            neighbour = await enter(port, V311, "neighbour")
+            enemies = [await enter(port, V311, f"enemy-{n}") for n in range(8)]
+            for enemy in enemies:
+                if wire:
+                    enemy.writer.write(wire)
+                else:
+                    enemy.send(*(say(qos=2, id=id) for id in range(1, 90)))
+            await until(lambda: len(hub.connections) < 9)
+            await until(lambda: sum(one.weight for one in hub.connections) <= 50_000)
+            assert await neighbour.silent()
+            assert len(hub.connections) >= 5, "no more than have to go"
+
+    asyncio.run(story())
+    assert "bytes, and all clients too many: if they are yours, raise held under [limits]" in caplog.text
+
+
+def test_topics_known_for_a_client_go_with_it(tmp_path: Path) -> None:
+    """Where rules are by client id, each client has its own; what it leaves behind would never end."""
+    acl = tmp_path / "acl.toml"
+    acl.write_text('[[rule]]\nusers = [""]\npublish = ["%c/#"]\n')
+
+    async def story() -> None:
+        hub = Hub(Desk(), Retained(), Access(acl=acl))
+        port = await hub.listen("127.0.0.1", 0)
+        for n in range(5):
+            peer = await enter(port, id=f"c{n}")
+            peer.send(say(f"c{n}/a"))
+            assert isinstance(await peer.got(), Ack)
+            assert len(hub._known) == 1
+            await peer.close()
+            await until(lambda: not hub.connections)
+            gc.collect()
+        assert len(hub._known) == 0
+        await hub.close()
 
     asyncio.run(story())

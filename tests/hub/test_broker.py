@@ -255,3 +255,24 @@ def test_routes_are_remembered_within_bounds_and_forgotten_when_subscriptions_ch
     room.broker.leave(second.session)
     room.say(Publish("t/1", b""))
     assert second.got() == []
+
+
+def test_ways_with_many_subscriptions_fill_the_memory_sooner() -> None:
+    room = Room()
+    room.enter(
+        "c", V5, *(Filter("t/" + "+/" * n + "#") for n in range(10)), *(Filter("+/" * n + "#") for n in range(10))
+    )
+    for number in range(5_000):
+        room.say(Publish("t" + "/x" * 12 + f"/{number}", b""))
+    assert len(room.broker._routes) <= 20_000 // 20
+
+
+def test_subscriptions_of_all_clients_are_bounded() -> None:
+    room = Room(Limits(all_subscriptions=3))
+    room.enter("c", V5, Filter("a"), Filter("b"))
+    client = room.enter("d", V5)
+    room.ask(client, Subscribe(2, [Filter("a"), Filter("b"), Filter("a", 1)]))
+    assert client.got() == [Suback(2, [0, 0x97, 1])]
+    room.ask(client, Unsubscribe(3, ["a"]))
+    room.ask(client, Subscribe(4, [Filter("b")]))
+    assert client.got()[-1] == Suback(4, [0])

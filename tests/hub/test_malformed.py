@@ -34,7 +34,7 @@ CONNECTS = [
     ("a property of others", "10 11 0004 4D515454 05 02 003C 03 23 0001 0001 63", MALFORMED, "0x23 can't stand in CONNECT"),
     ("an unknown property", "10 10 0004 4D515454 05 02 003C 02 7F 00 0001 63", MALFORMED, "0x7F can't stand"),
     ("will property outside", "10 13 0004 4D515454 05 02 003C 05 18 00000001 0001 63", MALFORMED, "0x18 can't stand"),
-    ("longer than 64 kB", "10 FFFF7F", LARGE, "at most 65536"),
+    ("longer than 16 KiB", "10 FFFF7F", LARGE, "at most 16384"),
 ]  # fmt: skip
 
 LATER = [
