@@ -96,9 +96,7 @@ class LogHistory:
         for one in events:
             if one.type == "message":
                 if wanted(one.source):
-                    message = published(one, now)
-                    if message:
-                        told.append(Told(one.offset, message))
+                    told.append(Told(one.offset, published(one, now)))
             elif own and one.type != "tick":
                 topic = self._topic(one)
                 if own(topic):

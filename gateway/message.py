@@ -37,8 +37,8 @@ def described(message: Publish) -> dict[str, Any]:
     return data
 
 
-def published(told: Event, now: int) -> Publish | None:
-    """A ``message`` event as the message it was; None if it has expired [MQTT-3.3.2-5]."""
+def published(told: Event, now: int) -> Publish:
+    """A ``message`` event as the message it was, with the expiry it has left [MQTT-3.3.2-6]: 0 if it has expired."""
     data = told.data
     properties: dict[int, Any] | None = None
     if "properties" in data:
@@ -49,9 +49,7 @@ def published(told: Event, now: int) -> Publish | None:
             properties[Property.user_property] = [(name, value) for name, value in properties[Property.user_property]]
         if Property.message_expiry in properties:
             left = properties[Property.message_expiry] - max(0, now - told.recorded) // SECOND
-            if left <= 0:
-                return None
-            properties[Property.message_expiry] = left  # [MQTT-3.3.2-6]
+            properties[Property.message_expiry] = max(0, left)
     payload = data["payload"].encode() if "payload" in data else base64.b64decode(data["payload_base64"])
     return Publish(
         data["topic"],

@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.hub.inlet import Publish, Statement
+from gateway.hub.properties import Property
 
 
 class Told(Struct, gc=False):
@@ -15,6 +16,12 @@ class Told(Struct, gc=False):
     offset: int
     message: Publish
     own: bool = False
+
+    @property
+    def expired(self) -> bool:
+        """It may not be sent any more [MQTT-3.3.2-5], unless that has begun [MQTT-4.3.3-7]."""
+        properties = self.message.properties
+        return properties is not None and properties.get(Property.message_expiry) == 0
 
 
 class Position(Protocol):

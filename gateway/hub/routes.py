@@ -100,6 +100,8 @@ class Router:
         """Hand over what is new in the log."""
         reached: set[Session] = set()
         for one in told:
+            if one.expired:
+                continue
             for route in self._find_known(one.message.topic):
                 if not route.logged and not one.own:
                     continue
@@ -136,7 +138,7 @@ class Router:
             route = member.route(one.message.topic).of(one.message, one.offset)
             if not self._rights.may_receive(member.user, one.message.topic, member.client_id):
                 continue
-            if route is None and not begun:
+            if (route is None or one.expired) and not begun:
                 continue
             qos = min(one.message.qos, route.qos) if route else 0
             retain = bool(route and one.message.retain and route.retain_as_published)

@@ -146,6 +146,40 @@ def test_qos_2_from_a_client_is_exactly_once(version: int, restart: bool, tmp_pa
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+def test_expiry_ends_what_was_not_sent_and_nothing_else(qos: int, tmp_path: Path) -> None:
+    """[MQTT-3.3.2-5] [MQTT-3.3.2-6] [MQTT-4.3.3-7]"""
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            peer, _ = await come(port)
+            await take(peer, "a", qos=qos)
+            other, _ = await come(port, "other", expiry=None)
+
+            async def say(text: bytes, seconds: int) -> None:
+                other.send(Delivery(Publish("a", text, 1, properties={Property.message_expiry: seconds}), 1))
+                assert await other.got() == Ack(Kind.PUBACK, 1)
+
+            await say(b"begun", 1)
+            (first,) = await receive(peer, 1)
+            await peer.close()
+            await until(lambda: gateway.hub.status().away == 1)
+            await say(b"short", 1)
+            await say(b"long", 3600)
+            await asyncio.sleep(1.1)
+            peer, _ = await come(port)
+            again, left = await receive(peer, 2)
+            assert (again.id, again.dup, again.message.payload) == (first.id, True, b"begun")
+            assert (left.dup, left.message.payload) == (False, b"long")
+            assert 0 < (left.message.properties or {})[Property.message_expiry] < 3600
+            await answer(peer, again, left)
+            feed = gateway.hub.broker.members["c"].feed
+            assert feed
+            assert not feed.unfinished
+
+    asyncio.run(story())
+
+
 def test_a_clean_start_forgets_everything(tmp_path: Path) -> None:
     """[MQTT-3.1.2-4]"""
 
