@@ -37,6 +37,8 @@ async def come(
         own = {Property.session_expiry: expiry, **own}
     peer.send(Connect(id, version, properties=own or None, **{"clean": False, **connect}))
     answer = await peer.got()
+    if answer is None:
+        raise ConnectionError("the hub has gone")
     assert isinstance(answer, Connack), answer
     assert answer.reason == 0
     return peer, answer.session_present
@@ -46,6 +48,8 @@ async def take(peer: Peer, *filters: str, qos: int = 1) -> None:
     """Subscribe."""
     peer.send(Subscribe(1, [Filter(one, qos) for one in filters]))
     answer = await peer.got()
+    if answer is None:
+        raise ConnectionError("the hub has gone")
     assert isinstance(answer, Suback), answer
     assert max(answer.reasons) <= 2
 
