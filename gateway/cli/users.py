@@ -1,6 +1,7 @@
 """``redcar user``: who may connect from other machines."""
 
 import argparse
+import sys
 from pathlib import Path
 
 examples = """\
@@ -9,16 +10,18 @@ examples:
   redcar user add workshop --password-file secret   takes the first line of a file, for scripts
   redcar user list
   redcar user remove workshop
+  redcar user rights workshop                       what it may publish, subscribe to and receive, and which line says so
+  redcar user rights workshop plant/lamp            may it or not, and why; "" is a client without a name
 
-The file is the one that users names under [access] in redcar.toml; a running gateway sees changes at the next connection.
+The file is the one that users names under [access] in redcar.toml; a running gateway sees changes within a second.
 """
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``user add``, ``user remove`` and ``user list``."""
+    """Add ``user add``, ``passwd``, ``remove``, ``list`` and ``rights``."""
     group = commands.add_parser(
         "user",
-        help="add, remove and list those who may connect from other machines",
+        help="those who may connect from other machines, and what they may do",
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -27,25 +30,56 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add.add_argument("name", metavar="NAME")
     add.add_argument("--password-file", metavar="FILE", help="its first line is the password")
     add.set_defaults(run=_add)
-    remove = actions.add_parser("remove", help="remove a user; connections that are open stay")
+    passwd = actions.add_parser("passwd", help="give a user a new password")
+    passwd.add_argument("name", metavar="NAME")
+    passwd.add_argument("--password-file", metavar="FILE", help="its first line is the password")
+    passwd.set_defaults(run=_passwd)
+    remove = actions.add_parser("remove", help="remove a user; a running gateway cuts it off")
     remove.add_argument("name", metavar="NAME")
     remove.set_defaults(run=_remove)
     list_ = actions.add_parser("list", help="names, one per line")
     list_.add_argument("--json", action="store_true", help="a JSON list")
     list_.set_defaults(run=_list)
-    for action in (add, remove, list_):
+    rights = actions.add_parser(
+        "rights", help="what a user may do with which topics, and which line of which file says so"
+    )
+    rights.add_argument("name", metavar="NAME", help='a user; "" is a client without a name')
+    rights.add_argument("topic", metavar="TOPIC", nargs="?", help="a topic, or a filter that it would subscribe to")
+    rights.add_argument("--client", metavar="ID", default="", help="its client id, where rules have %%c")
+    rights.add_argument("--json", action="store_true", help="a JSON list")
+    rights.set_defaults(run=_rights)
+    for action in (add, passwd, remove, list_, rights):
         action.add_argument("--config", metavar="FILE", help="redcar.toml (or $REDCAR_CONFIG)")
+    for action in (add, passwd, remove, list_):
         action.add_argument("--file", metavar="FILE", help="the users file itself, instead of --config")
 
 
 def _add(args: argparse.Namespace) -> int:
-    from gateway.hub.users import add_user
+    from gateway.hub.users import add_user, is_name, list_users
 
     file, named = _file(args)
-    add_user(file, args.name, _password(args))
+    if args.name in list_users(file):
+        print(
+            f"there is a user {args.name} in {file} already: redcar user passwd {args.name} gives it another password"
+        )
+        return 1
+    # a name that can't be used is said before the password is asked for
+    add_user(file, args.name, _password(args) if is_name(args.name) else "")
     print(f"{args.name} may connect now; {file} has {_count(file)}")
     if not named:
         print(f'to use it, write under [access] in {_config(args)}: users = "{file.name}"')
+    return 0
+
+
+def _passwd(args: argparse.Namespace) -> int:
+    from gateway.hub.users import add_user, list_users
+
+    file, _ = _file(args)
+    if args.name not in list_users(file):
+        print(f"there is no user {args.name} in {file}: redcar user add {args.name} makes one")
+        return 1
+    add_user(file, args.name, _password(args))
+    print(f"{args.name} has a new password; a running gateway cuts off who came in with the old one")
     return 0
 
 
@@ -54,7 +88,7 @@ def _remove(args: argparse.Namespace) -> int:
 
     file, _ = _file(args)
     if not remove_user(file, args.name):
-        print(f"there is no user {args.name} in {file}")
+        print(f"there is no user {args.name} in {file}; one that a certificate names: redcar tls revoke {args.name}")
         return 1
     print(f"{args.name} is removed; {file} has {_count(file)}")
     return 0
@@ -63,14 +97,64 @@ def _remove(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from gateway.hub.users import list_users
 
-    names = list_users(_file(args)[0])
+    file, _ = _file(args)
+    names = list_users(file)
     if args.json:
         import json
 
         print(json.dumps(names))
+    elif names:
+        print("\n".join(names))
     else:
-        for name in names:
-            print(name)
+        print(f"{file} has no users: redcar user add NAME", file=sys.stderr)
+    return 0
+
+
+def _rights(args: argparse.Namespace) -> int:
+    """What the configuration says now, whether a gateway runs or not: one that runs takes changes over within a second."""
+    import json
+
+    from msgspec import to_builtins
+
+    from gateway import config
+    from gateway.cli.common import misused
+    from gateway.hub.access import Access
+    from gateway.hub.reasons import ProtocolError
+    from gateway.hub.rights import VERBS
+    from gateway.hub.users import list_users
+    from gateway.hub.why import decide, granted
+
+    settings = config.load(_config(args))
+    acl = settings.access.acl
+    access = Access(limits=settings.limits, acl=Path(acl) if acl else None)
+    user = args.name or None
+    try:
+        if args.topic is None:
+            grants = sorted(granted(access, user, args.client), key=lambda one: VERBS.index(one.verb))
+            told = [to_builtins(one) for one in grants]
+            rows = [(one.verb, one.filter, one.where) for one in grants]
+        else:
+            decisions = decide(access, user, args.client, args.topic)
+            told = [to_builtins(one) for one in decisions]
+            rows = [(one.verb, "yes" if one.allowed else "no", one.why) for one in decisions]
+    except ProtocolError as error:
+        raise misused(str(error), "name a topic or a filter: plant/lamp, plant/+/t, plant/#") from None
+    finally:
+        access.close()
+    if args.json:
+        print(json.dumps(told))
+        return 0
+    width = max((len(row[1]) for row in rows), default=0)
+    for verb, what, why in rows:
+        print(f"{verb:10} {what:{width}}  {why}")
+    if args.topic is None and not any(one[0] == "receive" for one in rows):
+        print("receive    whatever it may subscribe to")
+    rules = access.in_force(user)
+    if rules and not args.client and len(rules.grants(user, "any")) > len(rules.grants(user, "")):
+        print("rules with %c count with --client ID only", file=sys.stderr)
+    known = list_users(Path(settings.access.users)) if settings.access.users else []
+    if user and user not in known:
+        print(f"there is no user {user} (one that a certificate names needs no password)", file=sys.stderr)
     return 0
 
 

@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import logging
 import secrets
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,6 +70,8 @@ class Access:
         self._anonymous = anonymous
         self._limits = limits or Limits()
         self._users: dict[str, Secret] = {}
+        self.outdated: set[str] = set()
+        """Users who are gone or have another password, until whoever ends their connections has done so."""
         self._stamp: tuple[int, ...] | None = None
         self._guesses = Guesses(self._limits.wrong, time.monotonic)
         self._key = secrets.token_bytes(32)
@@ -131,19 +134,17 @@ class Access:
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"there is no user {name!r}: redcar user add makes one")
         if not await self._fits(name, secret, password or b""):
             self._guesses.wrong(address, name)
-            cure = "correct it there, or set a new one with redcar user add"
+            cure = f"correct it there, or set another with redcar user passwd {shlex.quote(name)}"
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"wrong password for user {name!r}: {cure}")
         return name
 
     def refresh(self) -> bool:
         """Look whether the files have changed; whether somebody's rights may have. What can't be read allows nothing."""
-        changed = False
-        before = set(self._users)
         try:
             self._load()
-            changed = bool(before - set(self._users))
         except ConfigError:
             pass  # who comes now hears of it
+        changed = bool(self.outdated)
         if self._acl and (stamp := _stamp(self._acl)) != self._acl_stamp:
             self._acl_stamp, changed = stamp, True
             self._granted.clear()
@@ -154,10 +155,6 @@ class Access:
                 self._rights = rights.Rights([])
                 log.error("nobody may do anything until this is corrected: %s", error)
         return changed
-
-    def is_user(self, user: str | None) -> bool:
-        """Whether there still is such a user; one that a certificate named needs no line in the users file."""
-        return user is None or not self._users or user in self._users
 
     def scope(self, user: str | None, client: str) -> tuple[str | None, str]:
         """Clients with the same scope have the same rights."""
@@ -174,8 +171,7 @@ class Access:
             return Reason.TOPIC_NAME_INVALID, f"{much}: use a simpler topic"
         granted = self._of(user, client)
         if granted and not granted.may_publish(topic):
-            missing = f"add a rule to {self._acl}" if self._acl else "write a file of rules and name it as access.acl"
-            return Reason.NOT_AUTHORIZED, f"no rule lets {_called(user)} publish there: {missing}"
+            return Reason.NOT_AUTHORIZED, f"no rule lets {_called(user)} publish there: {self.cure(user)}"
         return None
 
     def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
@@ -193,9 +189,17 @@ class Access:
         granted = self._of(user, client)
         return granted is None or topic.startswith(OWN) or granted.may_publish(topic)
 
+    def in_force(self, user: str | None) -> rights.Rights | None:
+        """The rules that count; None: none. A client with a name has its own tree then, one without is our own house."""
+        return self._rights or (_OWN_TREE if user else None)
+
+    def cure(self, user: str | None) -> str:
+        """What helps somebody who may not do something."""
+        missing = f"add one to {self._acl}" if self._acl else "write a file of rules and name it as access.acl"
+        return f"{missing}; redcar user rights {shlex.quote(user or '')} shows what there is"
+
     def _of(self, user: str | None, client: str) -> rights.Granted | None:
-        """None: no rules are in force. A client with a name is held to its own tree then, one without is our own house."""
-        rules = self._rights or (_OWN_TREE if user else None)
+        rules = self.in_force(user)
         if rules is None:
             return None
         scope = self.scope(user, client)
@@ -231,11 +235,11 @@ class Access:
         if self._path is None:
             return
         stamp = _stamp(self._path)
-        if stamp is None:
-            self._stamp, self._users = None, {}
-        elif stamp != self._stamp:
-            self._users = users.read(self._path)
-            self._stamp = stamp
+        if stamp == self._stamp:
+            return
+        fresh = users.read(self._path) if stamp else {}
+        self.outdated |= {name for name, secret in self._users.items() if fresh.get(name) != secret}
+        self._stamp, self._users = stamp, fresh
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

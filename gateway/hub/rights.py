@@ -11,6 +11,7 @@ What no rule allows isn't allowed, except a user's own tree, ``<user>/#``. A fil
 allows must cover all topics that the filter can match. ``$`` topics and publishing below ``redcar/`` are no matter of rules.
 """
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +21,8 @@ from msgspec import Meta, Struct, field
 from gateway.errors import ConfigError
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.topics import OWN, check_filter, is_level, matches
-from gateway.places import Place, read
-from gateway.typed import table, unknown
+from gateway.places import Place, read, spoken
+from gateway.typed import shown, table, unknown
 
 OWN_TREE = "%u/#"
 
@@ -41,6 +42,17 @@ class Rule(Struct, kw_only=True):
     receive: Annotated[
         list[str] | None, Meta(description="filters of topics they may receive; whatever is subscribed to, if left out")
     ] = None
+
+
+VERBS = ("publish", "subscribe", "receive")
+
+
+class Grant(Struct, frozen=True):
+    """One filter that a client was given, its names filled in, and which line of the file gives it."""
+
+    verb: str
+    filter: str
+    where: str
 
 
 class Granted(Struct, frozen=True):
@@ -64,33 +76,46 @@ class Granted(Struct, frozen=True):
 
 
 class Rights:
-    """The rules of a file."""
+    """The rules of a file. ``where`` names the line of a place."""
 
-    def __init__(self, rules: list[Rule]) -> None:
+    def __init__(self, rules: list[Rule], where: Callable[[Place], str] = spoken) -> None:
         self._rules = rules
+        self._where = where
         every = [one for rule in rules for one in (*rule.publish, *rule.subscribe, *(rule.receive or ()))]
         self.by_client = any("%c" in one for one in every)
         """Clients of one user may have different rights."""
 
+    def grants(self, user: str | None, client: str) -> list[Grant]:
+        """All that a client was given, in the order of the file. What stands under "receive" counts if ``narrow``."""
+        found = [Grant(verb, OWN_TREE, "every user's own tree") for verb in VERBS if user]
+        for index, rule in self._own(user):
+            for verb in VERBS:
+                source = "subscribe" if verb == "receive" and rule.receive is None else verb
+                given = getattr(rule, source)
+                found += [Grant(verb, one, self._where(("rule", index, source, n))) for n, one in enumerate(given)]
+        return [
+            Grant(one.verb, one.filter.replace("%u", user or "").replace("%c", client), one.where)
+            for one in found
+            if (user or "%u" not in one.filter) and (is_level(client) or "%c" not in one.filter)
+        ]
+
+    def narrow(self, user: str | None) -> bool:
+        """Whether rules say what it may receive of that to which it may subscribe."""
+        return any(rule.receive is not None for _, rule in self._own(user))
+
     def of(self, user: str | None, client: str) -> Granted:
-        """What a client may do."""
-        own = [rule for rule in self._rules if any(fnmatchcase(user or "", one) for one in rule.users)]
-        tree = [OWN_TREE] if user else []
+        """What a client was given, for quick decisions."""
+        found: dict[str, list[str]] = {verb: [] for verb in VERBS}
+        for one in self.grants(user, client):
+            found[one.verb].append(one.filter)
+        publish, subscribe, receive = (tuple(found[verb]) for verb in VERBS)
+        return Granted(publish, subscribe, receive if self.narrow(user) else None)
 
-        def filled(filters: list[str]) -> tuple[str, ...]:
-            return tuple(
-                one.replace("%u", user or "").replace("%c", client)
-                for one in filters
-                if (user or "%u" not in one) and (is_level(client) or "%c" not in one)
-            )
-
-        narrow = any(rule.receive is not None for rule in own)
-        receive = [one for rule in own for one in (rule.subscribe if rule.receive is None else rule.receive)]
-        return Granted(
-            filled([*tree, *(one for rule in own for one in rule.publish)]),
-            filled([*tree, *(one for rule in own for one in rule.subscribe)]),
-            filled([*tree, *receive]) if narrow else None,
-        )
+    def _own(self, user: str | None) -> list[tuple[int, Rule]]:
+        """The rules that are meant for it."""
+        return [
+            (n, rule) for n, rule in enumerate(self._rules) if any(fnmatchcase(user or "", one) for one in rule.users)
+        ]
 
 
 def load(file: Path) -> Rights:
@@ -115,9 +140,15 @@ def load(file: Path) -> Rights:
                         check_filter(filter)
                     except ProtocolError as error:
                         document.fault(place, str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
+                    if name == "publish" and filter.startswith(("$", OWN)):
+                        problem = f"{shown(filter)} is Redcar's own: no rule lets others publish there"
+                        document.fault(place, problem, "delete it; asking for the past below redcar/replay/ needs none")
+            if not rule.publish and not rule.subscribe and rule.receive is None:
+                cure = "write publish, subscribe or receive = [...] in it, or delete it"
+                document.fault(("rule", index), "this rule allows nothing", cure)
     if document.faults:
         raise ConfigError(document.faults)
-    return Rights(rules)
+    return Rights(rules, lambda place: f"{document.file}:{document.line(place)}: {spoken(place)}")
 
 
 def covers(grant: str, asked: str) -> bool:

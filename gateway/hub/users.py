@@ -57,7 +57,7 @@ def add_user(path: Path, name: str, password: str) -> None:
 
 
 def remove_user(path: Path, name: str) -> bool:
-    """Remove a user; False if there was none. Connections that are open stay."""
+    """Remove a user; False if there was none. A running gateway cuts it off."""
     users = read(path)
     found = users.pop(name, None) is not None
     if found:

@@ -192,7 +192,8 @@ def test_without_rules_a_user_has_its_own_tree_and_the_house_everything() -> Non
     assert access.may_publish("kitchen", "kitchen/lamp") is None
     assert access.may_publish("kitchen", "plant/lamp") == (
         Reason.NOT_AUTHORIZED,
-        "no rule lets user 'kitchen' publish there: write a file of rules and name it as access.acl",
+        "no rule lets user 'kitchen' publish there: write a file of rules and name it as access.acl; "
+        "redcar user rights kitchen shows what there is",
     )
     assert access.may_subscribe("kitchen", "kitchen/#")
     assert not access.may_subscribe("kitchen", "#")
@@ -200,3 +201,36 @@ def test_without_rules_a_user_has_its_own_tree_and_the_house_everything() -> Non
     assert access.may_publish(None, "plant/lamp") is None
     assert access.may_subscribe(None, "#")
     access.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "removed, and another came", "another password"])
+def test_who_came_in_by_a_password_that_is_gone_is_cut_off(how: str, tmp_path: Path) -> None:
+    """Also the last user, and though another client's CONNECT was the first to see the changed file."""
+
+    async def story() -> None:
+        users = tmp_path / "users"
+        names = ["kitchen"] if how == "removed" else ["kitchen", "attic"]
+        for name in names:
+            add_user(users, name, "pw")
+        hub = Hub(Desk(), Retained(), Access(users))
+        port = await hub.listen("127.0.0.1", 0)
+        kitchen = await come(port, "kitchen")
+        others = [await come(port, name) for name in names[1:]]
+        try:
+            if how == "another password":
+                add_user(users, "kitchen", "new")
+            else:
+                remove_user(users, "kitchen")
+            if how == "removed, and another came":
+                others.append(await come(port, "attic"))
+            assert await farewell(kitchen) == Reason.ADMINISTRATIVE_ACTION
+            await until(lambda: not hub.access.outdated)
+            await until(lambda: len(hub.connections) == len(names) - 1)
+            if others:
+                assert await others[-1].silent()
+        finally:
+            await hub.close()
+            while _open:
+                await _open.pop().close()
+
+    asyncio.run(story())

@@ -1,0 +1,59 @@
+"""Why a client may or may not do something: the decisions that ``access.py`` takes, each with the line that decides."""
+
+from msgspec import Struct
+
+from gateway.hub import shared
+from gateway.hub.access import Access
+from gateway.hub.rights import Grant, covers
+from gateway.hub.topics import OWN, check_filter, matches
+
+_ALL = "clients without a name may do everything until access.acl names a file of rules"
+
+
+class Decision(Struct, frozen=True):
+    """``why`` is the line of the file that allows it, or what is missing."""
+
+    verb: str
+    allowed: bool
+    why: str
+
+
+def granted(access: Access, user: str | None, client: str) -> list[Grant]:
+    """All that a client was given."""
+    rules = access.in_force(user)
+    if rules is None:
+        everything = ("publish", "#"), ("subscribe", "#"), ("subscribe", f"{OWN}#"), ("subscribe", "$SYS/#")
+        return [Grant(verb, filter, _ALL) for verb, filter in everything]
+    narrow = rules.narrow(user)
+    return [one for one in rules.grants(user, client) if narrow or one.verb != "receive"]
+
+
+def decide(access: Access, user: str | None, client: str, topic: str) -> list[Decision]:
+    """About one topic; about a filter only whether it may be subscribed to. Raises ProtocolError if it is neither."""
+    group, filter = shared.split(topic)
+    check_filter(filter)
+    grants = granted(access, user, client)
+    narrow = any(one.verb == "receive" for one in grants)
+
+    def first(verb: str) -> str:
+        fits = covers if verb == "subscribe" else matches
+        found = (one for one in grants if one.verb == verb and fits(one.filter, filter))
+        return next((one.where if one.where == _ALL else f"{one.where}: {one.filter}" for one in found), _ALL)
+
+    found = []
+    plain = not group and "+" not in filter and "#" not in filter
+    if plain:
+        refused = access.may_publish(user, filter, client)
+        found.append(Decision("publish", refused is None, refused[1] if refused else first("publish")))
+    may = access.may_subscribe(user, filter, client)
+    apart = f" (+ and # don't stand for {OWN} and $ topics: name them)" if filter.startswith(("$", OWN)) else ""
+    found.append(
+        Decision("subscribe", may, first("subscribe") if may else f"no rule covers it{apart}: {access.cure(user)}")
+    )
+    if plain:
+        may = access.may_receive(user, filter, client)
+        source = "receive" if narrow else "subscribe"
+        found.append(
+            Decision("receive", may, first(source) if may else f"no rule covers it{apart}: {access.cure(user)}")
+        )
+    return found
