@@ -169,7 +169,8 @@ async def _open_views(gateway: Gateway) -> Start:
 
 async def _open_ingest(gateway: Gateway, bound: list[Bound], retained: Retained) -> None:
     log, clock = gateway.log, gateway.clock
-    gateway.devices = Devices([Device(*row) for row in await log.query(known_devices)])
+    known = [Device(*row) for row in await log.query(known_devices)]
+    gateway.devices = Devices(known, gateway.settings.gateway.devices)
     sequences = Sequences(await log.query(sequence.known))
     gateway.ingest = Ingest(log, clock, gateway.devices, bound, retained.changes, sequences)
     names = [one.name for one in gateway.settings.subscription]

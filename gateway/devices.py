@@ -8,6 +8,7 @@ device.clock_wrong  its own clock can't be believed: the time of arrival is used
 device.offline      none for ``silent_after``, or the device's last will says so
 """
 
+import logging
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -19,6 +20,9 @@ from gateway.store.log import Statement
 most_offered = 1_000
 """Devices that wait for adoption; beyond it the one that was discovered first is forgotten, until it is heard again. Radios
 hear neighbours, and phones change their address every quarter of an hour."""
+
+
+log = logging.getLogger("redcar.devices")
 
 
 class Device(Struct):
@@ -37,10 +41,16 @@ class Device(Struct):
 
 
 class Devices:
-    """The registry. Whatever changes is put into ``events`` and ``rows`` for the next append."""
+    """The registry. Whatever changes is put into ``events`` and ``rows`` for the next append.
 
-    def __init__(self, known: Iterable[Device] = ()) -> None:
+    most  devices that bindings may adopt: a client that makes up names mustn't fill memory and views
+    """
+
+    def __init__(self, known: Iterable[Device] = (), most: int = 5_000) -> None:
         self.known = {device.source: device for device in known}
+        self._most = most
+        self._complained = False
+        self._adopted = sum(device.adopted for device in self.known.values())
         self.events: list[Event] = []
         self.rows: list[Statement] = []
         waiting = sorted(self.known.values(), key=lambda device: device.since)
@@ -49,22 +59,29 @@ class Devices:
     def accept(self, source: str, driver: str, allow: list[str], now: int) -> Device:
         """The device of that name, made known if it is new and adopted if ``allow`` has a glob for it."""
         device = self.known.get(source)
-        if device is None:
-            device = self.known[source] = Device(source, driver, since=now)
-            if not _allowed(source, allow):
-                self._offer(device, now)
-        if not device.adopted and not device.ignored and _allowed(source, allow):
+        if device is not None and (device.adopted or device.ignored):
+            return device
+        new = device is None
+        device = device or self.known.setdefault(source, Device(source, driver, since=now))
+        allowed = _allowed(source, allow)
+        if allowed and self._adopted < self._most:
             self.adopt(device, now)
+        elif new:
+            self._offer(device, now)
+            if allowed:
+                self._complain(source)
         return device
 
     def adopt(self, device: Device, now: int) -> None:
         """From now on its readings are stored."""
+        self._adopted += not device.adopted
         device.adopted, device.ignored = True, False
         self._offered.pop(device.source, None)
         self._happened("device.adopted", device, now)
 
     def ignore(self, device: Device, now: int) -> None:
         """From now on nothing of it is stored, whatever the bindings allow."""
+        self._adopted -= device.adopted
         device.adopted, device.ignored, device.online = False, True, False
         self._offered.pop(device.source, None)
         self._happened("device.ignored", device, now)
@@ -101,6 +118,15 @@ class Devices:
         if self.events:
             self.events, self.rows = [], []
         return changed
+
+    def _complain(self, source: str) -> None:
+        """Once: what there is to say is the same for all that follow."""
+        if not self._complained:
+            self._complained = True
+            cure = 'redcar adopt takes it; if there are so many, raise devices under [gateway]; or narrow "allow"'
+            log.warning(
+                "%s waits for adoption, because %d devices are adopted already: %s", source, self._adopted, cure
+            )
 
     def _offer(self, device: Device, now: int) -> None:
         self._happened("device.discovered", device, now)

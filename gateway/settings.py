@@ -37,6 +37,9 @@ class Gateway(Struct, kw_only=True):
     views: Annotated[list[FilePath], Meta(description="your own views: .sql files or folders of them")] = field(
         default_factory=list
     )
+    devices: Annotated[
+        int, Meta(ge=1, description="that bindings adopt by themselves; what more there is waits for redcar adopt")
+    ] = 5_000
     trust_clock: Annotated[
         bool, Meta(description="believe the clock though nobody confirms it: it has a battery, and there is no NTP")
     ] = False

@@ -1,5 +1,7 @@
 """Who is known: adopted, offered, ignored; bounded, whoever shouts."""
 
+import pytest
+
 from gateway.devices import Device, Devices, most_offered
 
 
@@ -47,3 +49,18 @@ def test_ignoring_wins_over_what_a_binding_allows() -> None:
     assert happened(devices) == [
         ("cellar/air", f"device.{what}") for what in ("adopted", "online", "ignored", "adopted")
     ]
+
+
+def test_whoever_makes_up_names_fills_no_memory(caplog: pytest.LogCaptureFixture) -> None:
+    devices = Devices([Device("old", "json", adopted=True)], most=3)
+    found = [devices.accept(f"made-up-{n}", "json", ["*"], n) for n in range(10)]
+    assert [one.adopted for one in found] == [True] * 2 + [False] * 8
+    assert [type for _, type in happened(devices)] == ["device.adopted"] * 2 + ["device.discovered"] * 8
+    assert devices.accept("old", "json", ["*"], 20).adopted
+    assert caplog.text.count("made-up-2 waits for adoption, because 3 devices are adopted already: redcar adopt") == 1
+    assert caplog.text.count("waits for adoption") == 1
+    devices.adopt(found[9], 30)
+    assert found[9].adopted, "an operator may always"
+    devices.ignore(found[0], 40)
+    devices.ignore(found[1], 40)
+    assert devices.accept("made-up-3", "json", ["*"], 50).adopted
