@@ -8,6 +8,7 @@ A message passes twice. Before the commit ``changes()`` gives the SQL that belon
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -122,7 +123,7 @@ class Retained:
                 self._drop(kept.message.topic)
                 self._surplus.add(kept.message.topic)
             else:
-                left = {Property.message_expiry: max(1, int(kept.due - now))}
+                left = {Property.message_expiry: ceil(kept.due - now)}
                 found.append(
                     msgspec.structs.replace(kept.message, properties={**(kept.message.properties or {}), **left})
                 )

@@ -85,8 +85,8 @@ class Sessions:
         if member is None or member.session is not session:
             return
         if farewell:
-            if farewell.reason != Reason.DISCONNECT_WITH_WILL:
-                member.will = None  # [MQTT-3.14.4-3]
+            if farewell.reason == Reason.SUCCESS:
+                member.will = None  # [MQTT-3.14.4-3]; any other reason leaves it (3.1.2.5)
             expiry = (farewell.properties or {}).get(Property.session_expiry)
             if expiry is not None and member.lasting:
                 member.expiry = min(expiry, self._limits.session_expiry)

@@ -55,14 +55,15 @@ def test_a_client_that_takes_its_leave_leaves_none(version: int) -> None:
     asyncio.run(story())
 
 
-def test_disconnect_with_will() -> None:
-    """3.14.2.1, reason 4"""
+@pytest.mark.parametrize("reason", [Reason.DISCONNECT_WITH_WILL, Reason.UNSPECIFIED, Reason.QUOTA_EXCEEDED])
+def test_disconnect_with_will(reason: Reason) -> None:
+    """[MQTT-3.1.2-8]: only a normal disconnection takes the will away (3.14.2.1)."""
 
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (_, port):
             peer = await enter(port, will=GONE)
-            peer.send(Disconnect(Reason.DISCONNECT_WITH_WILL))
+            peer.send(Disconnect(reason))
             await until(lambda: desk.messages)
 
     asyncio.run(story())
