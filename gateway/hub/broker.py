@@ -117,9 +117,9 @@ class Broker(Router):
             self._history.keep(statements).add_done_callback(answer)
         else:
             answer()
-        return self._refused(member.held, request, reasons)
+        return self._refused(member, request, reasons)
 
-    def _refused(self, held: dict[str, Subscription], request: Subscribe, reasons: list[Reason]) -> str | None:
+    def _refused(self, member: Member, request: Subscribe, reasons: list[Reason]) -> str | None:
         """What may not be had, why, and what would help."""
         refused = [(one.filter, why) for one, why in zip(request.filters, reasons) if why >= Reason.UNSPECIFIED]
         if not refused:
@@ -127,10 +127,10 @@ class Broker(Router):
         filter, why = refused[0]
         cures = {
             Reason.TOPIC_FILTER_INVALID: excess(shared.split(filter)[1], self._limits) or "",
-            Reason.NOT_AUTHORIZED: "no rule grants all of it: add one to the file that [access] acl names",
-            Reason.QUOTA_EXCEEDED: f"{len(held)} are held already: raise subscriptions under [limits]",
+            Reason.NOT_AUTHORIZED: f"no rule covers it: {self._rights.cure(member.user)}",
+            Reason.QUOTA_EXCEEDED: f"{len(member.held)} are held already: raise subscriptions under [limits]",
         }
-        if len(held) < self._limits.subscriptions:
+        if len(member.held) < self._limits.subscriptions:
             cures[Reason.QUOTA_EXCEEDED] = (
                 f"all hold {self.subscriptions} already: raise all_subscriptions under [limits]"
             )

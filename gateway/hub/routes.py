@@ -33,6 +33,9 @@ class Rights(Protocol):
     def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
         """Whether who published what is retained still may."""
 
+    def cure(self, user: str | None) -> str:
+        """What helps somebody who may not do something."""
+
 
 class Everything:
     """Everybody may have everything."""
@@ -42,6 +45,10 @@ class Everything:
         return True
 
     may_receive = may_have_published = may_subscribe
+
+    def cure(self, user: str | None) -> str:
+        """Nothing is wrong."""
+        return ""
 
 
 class Router:

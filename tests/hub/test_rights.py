@@ -135,7 +135,7 @@ async def ask(peer: Peer, *filters: str) -> list[int]:
     return answer.reasons
 
 
-def test_rights_at_every_step_and_reloaded(tmp_path: Path) -> None:
+def test_rights_at_every_step_and_reloaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         users, acl = tmp_path / "users", tmp_path / "acl.toml"
         for name in ("panel", "sensor-1", "sensor-2"):
@@ -182,6 +182,12 @@ def test_rights_at_every_step_and_reloaded(tmp_path: Path) -> None:
             await hub.close()
             while _open:
                 await _open.pop().close()
+        lead = f"add one to {acl}; redcar user rights sensor-1 shows what there is"
+        assert f"'c-sensor-1' may not subscribe to '#', nor 1 more: no rule covers it: {lead}" in caplog.text
+        assert (
+            f"'c-sensor-1' may not publish on 'plant/sensor-2/t': no rule lets user 'sensor-1' publish there: {lead}"
+            in (caplog.text)
+        )
         assert Publish("plant/sensor-1/t", b"x", 1, True, None, "c-sensor-1", "sensor-1", packet_id=3) in desk.messages
 
     asyncio.run(story())
