@@ -112,9 +112,9 @@ async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = Fals
     return peer
 
 
-async def until(true: Callable[[], object]) -> None:
+async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.005)
 
