@@ -8,6 +8,7 @@ examples = """\
 examples:
   redcar user add workshop                          asks for the password, twice
   redcar user add workshop --password-file secret   takes the first line of a file, for scripts
+  redcar user add sensor-17 --generate              makes one and prints it: the best for devices, and the fastest to check
   redcar user list
   redcar user remove workshop
   redcar user rights workshop                       what it may publish, subscribe to and receive, and which line says so
@@ -28,12 +29,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     actions = group.add_subparsers(metavar="ACTION", required=True)
     add = actions.add_parser("add", help="add a user, or give one a new password")
     add.add_argument("name", metavar="NAME")
-    add.add_argument("--password-file", metavar="FILE", help="its first line is the password")
     add.set_defaults(run=_add)
     passwd = actions.add_parser("passwd", help="give a user a new password")
     passwd.add_argument("name", metavar="NAME")
-    passwd.add_argument("--password-file", metavar="FILE", help="its first line is the password")
     passwd.set_defaults(run=_passwd)
+    for action in (add, passwd):
+        whence = action.add_mutually_exclusive_group()
+        whence.add_argument("--password-file", metavar="FILE", help="its first line is the password")
+        whence.add_argument("--generate", action="store_true", help="make a password, and print it once")
     remove = actions.add_parser("remove", help="remove a user; a running gateway cuts it off")
     remove.add_argument("name", metavar="NAME")
     remove.set_defaults(run=_remove)
@@ -64,7 +67,7 @@ def _add(args: argparse.Namespace) -> int:
         )
         return 1
     # a name that can't be used is said before the password is asked for
-    add_user(file, args.name, _password(args) if is_name(args.name) else "")
+    add_user(file, args.name, _password(args) if is_name(args.name) else "", made=args.generate)
     print(f"{args.name} may connect now; {file} has {_count(file)}")
     if not named:
         print(f'to use it, write under [access] in {_config(args)}: users = "{file.name}"')
@@ -78,7 +81,7 @@ def _passwd(args: argparse.Namespace) -> int:
     if args.name not in list_users(file):
         print(f"there is no user {args.name} in {file}: redcar user add {args.name} makes one")
         return 1
-    add_user(file, args.name, _password(args))
+    add_user(file, args.name, _password(args), made=args.generate)
     print(f"{args.name} has a new password; a running gateway cuts off who came in with the old one")
     return 0
 
@@ -178,9 +181,16 @@ def _file(args: argparse.Namespace) -> tuple[Path, bool]:
 
 
 def _password(args: argparse.Namespace) -> str:
-    """Asked without showing it, or from a file; never from the command line, which every user of the machine can read."""
+    """Asked without showing it, made, or from a file; never from the command line, which every user of the machine can
+    read."""
     from gateway.errors import ConfigError, Fault
 
+    if args.generate:
+        import secrets
+
+        made = secrets.token_urlsafe(16)
+        print(made)
+        return made
     if args.password_file:
         try:
             lines = Path(args.password_file).read_text().splitlines()

@@ -38,6 +38,7 @@ from gateway.hub.session import QOS2_ID
 from gateway.hub.sessions import Sessions
 from gateway.hub.tail import Tail
 
+_KNOCKING = 1024  # sockets that wait until they are accepted: after a power cut all devices come at once
 _SWEEP = 1.0  # seconds between looks at everybody's deadline
 _SAID_EVERY = 60.0  # seconds between two events that say how many messages weren't retained
 
@@ -129,7 +130,7 @@ class Hub:
             self.access.check_address(address)
         door.prepare()
         try:
-            server = await self._loop.create_server(partial(self._enter, door), address, port)
+            server = await self._loop.create_server(partial(self._enter, door), address, port, backlog=_KNOCKING)
         except OSError as error:
             cure = _CURES.get(error.errno or 0, "name another address in [[listener]]")
             raise CannotListen(

@@ -169,3 +169,15 @@ def test_the_list_and_the_decisions_agree(site: Path) -> None:
                 verb = "subscribe" if one.verb == "receive" and not narrow else one.verb
                 assert one.allowed == any(matches(grant.filter, topic) for grant in grants if grant.verb == verb)
     access.close()
+
+
+def test_a_made_password_is_printed_once_and_works(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("add", "sensor-17", "--generate") == 0
+    first, told = capsys.readouterr().out.splitlines()
+    assert len(first) >= 22
+    assert told.startswith("sensor-17 may connect now")
+    assert users.read(site / "users")["sensor-17"].fits(first.encode())
+    assert say("passwd", "sensor-17", "--generate") == 0
+    second = capsys.readouterr().out.splitlines()[0]
+    assert second != first
+    assert users.read(site / "users")["sensor-17"].fits(second.encode())

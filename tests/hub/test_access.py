@@ -10,7 +10,7 @@ from gateway.errors import ConfigError
 from gateway.hub import users
 from gateway.hub.access import Access, Refused, is_loopback
 from gateway.hub.reasons import Reason
-from gateway.hub.users import add_user, list_users, remove_user
+from gateway.hub.users import NOBODY, Secret, add_user, list_users, remove_user
 
 
 @pytest.fixture(autouse=True)
@@ -175,3 +175,35 @@ def test_a_changed_file_counts_from_the_next_connect_on(tmp_path: Path) -> None:
 def test_where_clients_may_publish(topic: str, want: Reason | None) -> None:
     refused = Access().may_publish(None, topic)
     assert (refused[0] if refused else None) == want
+
+
+def test_a_made_password_is_checked_at_once_and_a_wrong_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand devices come back after a power cut; and the time a wrong one takes doesn't tell who exists."""
+    monkeypatch.undo()
+    path = tmp_path / "users"
+    add_user(path, "device", "made by chance", made=True)
+    cost = int(path.read_text().split()[2])
+    assert cost * 100 < NOBODY.n
+
+    async def story() -> None:
+        tried: list[int] = []
+        access = Access(path)
+        fits = Secret.fits
+
+        def counted(secret: Secret, password: bytes) -> bool:
+            tried.append(secret.n)
+            return fits(secret, password)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Secret, "fits", counted)
+            for _ in range(3):
+                assert await access.admit("device", b"made by chance", "10.0.0.1") == "device"
+            assert tried == [cost], "remembered"
+            with pytest.raises(Refused):
+                await access.admit("device", b"wrong", "10.0.0.1")
+            assert tried[1:] == [cost, NOBODY.n]
+        access.close()
+
+    asyncio.run(story())
