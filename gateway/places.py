@@ -16,6 +16,7 @@ from gateway.errors import ConfigError, Fault
 
 Place = tuple[str | int, ...]
 
+_LENT = "/run/credentials/"  # systemd's; there while the service runs
 _LARGEST = 1_000_000  # bytes in a file: a hundred times the largest we would write by hand
 _LONGEST = 4_096  # bytes in a line
 _DEEPEST = 32  # tables and lists inside one another
@@ -218,3 +219,23 @@ def _after_value(text: str, position: int) -> int:
         elif sign == "\n" and open_brackets <= 0:
             return token.start()
     return len(text)
+
+
+def private(written: str, document: Document, place: Place) -> None:
+    """Whether a file is there, and is nobody else's business."""
+    path = document.file.parent / written
+    found = mode(path)
+    if written.startswith(_LENT):
+        return
+    if not found:
+        document.fault(place, f"{written!r} can't be found", "make the file, or correct its name")
+    elif found & 0o007:
+        document.fault(place, f"everybody can read {written!r}", f"run chmod 600 {path}")
+
+
+def mode(path: Path) -> int:
+    """Kind and permissions of a file; 0 if it can't be found, or not looked at."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
