@@ -1,5 +1,6 @@
 """How to reach an MQTT broker, and what it means when that fails: who can act, and what to do."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -126,6 +127,10 @@ def trust(broker: Remote) -> ssl.SSLContext:
     return context
 
 
+class HungUp(ConnectionError):
+    """It ended the connection before it had answered CONNECT."""
+
+
 not_yet_valid = 9
 certificate_faults = {
     10: "has expired: it must be renewed there, or this machine's clock is wrong",
@@ -133,6 +138,9 @@ certificate_faults = {
     64: "is for another address: set host to the name that stands in it",
 }
 """OpenSSL's verify codes, as far as the cure isn't to set ``ca``."""
+
+_about_ours = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
+"""OpenSSL's reason when the broker is the one who doesn't trust."""
 
 
 def unreached(broker: Remote, error: OSError) -> SinkUnavailable | SinkRefused:
@@ -143,8 +151,15 @@ def unreached(broker: Remote, error: OSError) -> SinkUnavailable | SinkRefused:
             return SinkUnavailable(f"{where}: its certificate isn't valid yet: is this machine's clock right?")
         untrusted = f"isn't to be trusted ({error.verify_message}): set ca to the file of the authority that signed it"
         return SinkRefused(f"{where}: its certificate {certificate_faults.get(error.verify_code, untrusted)}")
+    if isinstance(error, HungUp) and broker.tls:  # TLS 1.3: our certificate is looked at after the handshake
+        certificate = "accept our certificate" if broker.certificate else "want a certificate of ours"
+        return SinkUnavailable(
+            f"{where}: {error} after the TLS handshake: does it {certificate}? set certificate and key"
+        )
     if isinstance(error, ssl.SSLError) or (broker.tls and isinstance(error, ConnectionResetError)):
         reason = getattr(error, "reason", None) or error.strerror
+        if reason and _about_ours.search(reason):
+            return SinkRefused(f"{where}: it wants a certificate that it accepts ({reason}): set certificate and key")
         return SinkUnavailable(f"{where}: it doesn't take up TLS ({reason}): is that its port for TLS?")
     if isinstance(error, ConnectionRefusedError):
         return SinkUnavailable(f"{where}: nobody listens there: is the broker running?")

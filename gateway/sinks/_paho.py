@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.sinks._broker import Answer, Remote, answer_within, broke_off, password, sent_away, silent, trust
+from gateway.sinks._broker import Answer, HungUp, Remote, answer_within, broke_off, password, sent_away, silent, trust
 
 Answered = Callable[[int, str], None]
 """Called with the reason code of the PUBACK and its text."""
@@ -176,7 +176,7 @@ class Connection:
         client.on_socket_close = client.on_socket_register_write = client.on_socket_unregister_write = None
         self.waiting.clear()
         if not self._answer.done():
-            self._answer.set_exception(ConnectionError(why))
+            self._answer.set_exception(HungUp(why))
             self._answer.exception()  # nobody may be waiting for it any more
         self._ended(self)
 
@@ -191,7 +191,8 @@ class Connection:
     def _watch(self) -> None:
         client = self._client
         connected = client.socket()
-        assert isinstance(connected, socket.socket)
+        if not isinstance(connected, socket.socket):
+            raise HungUp(broke_off)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the end of a batch waits 40 ms
         client.on_socket_close = self._unwatch
         client.on_socket_register_write = lambda _, __, sock: self._loop.add_writer(

@@ -32,7 +32,7 @@ from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import CONNACK_311, ProtocolError, Reason
 from gateway.hub.stream import FROM_SERVER, Stream
 from gateway.hub.wire import VARINT_MAX
-from gateway.sinks._broker import Answer, answer_within, broke_off, password, sent_away, silent, trust
+from gateway.sinks._broker import Answer, HungUp, answer_within, broke_off, password, sent_away, silent, trust
 
 if TYPE_CHECKING:
     from gateway.sources.mqtt import Config
@@ -151,7 +151,7 @@ class Own(asyncio.Protocol):
             self._transport.abort()
         for waiting in (self._answer, self._granted):
             if not waiting.done():
-                waiting.set_exception(error or ConnectionError(why))
+                waiting.set_exception(error or HungUp(why))
                 waiting.exception()  # nobody may be waiting for it any more
         self._ended(self)
 

@@ -11,7 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.hub.inlet import Publish
 from gateway.hub.properties import Property
-from gateway.sinks._broker import Answer
+from gateway.sinks._broker import Answer, HungUp
 from gateway.sinks._paho import Connection, client
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Paho(Connection):
     def end(self, why: str, code: int = 0) -> None:
         """See ``Link``."""
         if not self._granted.done():
-            self._granted.set_exception(ConnectionError(why))
+            self._granted.set_exception(HungUp(why))
             self._granted.exception()  # nobody may be waiting for it any more
         super().end(why, code)
 

@@ -1,0 +1,181 @@
+"""A broker that already runs: a real mosquitto, what is published there, and the source that reads it."""
+
+import asyncio
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.app import Gateway
+from gateway.driver import load as load_driver
+from gateway.hub.inlet import Publish, Statement
+from gateway.hub.packets import V5, V311, Connack, Connect, Suback, Subscribe
+from gateway.sources.mqtt import Config, Reader
+from tests.hub.house import publish
+from tests.hub.peers import PATIENCE, Peer, _open, until
+from tests.parts import need
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+CLAIM = load_driver("json").config(
+    driver="json", topics=["plant/{area}/{device}"], allow=["*"], source="{area}/{device}"
+)
+
+clients = pytest.mark.parametrize("client", ["paho", "own"])
+ways = pytest.mark.parametrize(
+    ("client", "protocol", "loop"),
+    [(client, *more) for client in ("paho", "own") for more in (("3.1.1", "asyncio"), ("5.0", "uvloop"))],
+)
+
+
+def tell(story: Callable[[], Coroutine[Any, Any, None]], loop: str = "asyncio") -> None:
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(story())
+
+
+@contextmanager
+def mosquitto(folder: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Until the end; what it does stands in mosquitto.log."""
+    path = need("mosquitto", "mosquitto")
+    file = folder / "mosquitto.conf"
+    own = ["user root", "log_type all", f"listener {port} 127.0.0.1", "max_queued_messages 0"]
+    file.write_text("\n".join([*own, *(more or ("allow_anonymous true",)), ""]))
+    with (folder / "mosquitto.log").open("wb") as log:
+        process = subprocess.Popen([path, "-c", str(file)], stdout=log, stderr=log)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except ConnectionRefusedError:
+            assert process.poll() is None, "mosquitto didn't start"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def often(folder: Path, words: str) -> int:
+    """How often mosquitto has said that."""
+    return (folder / "mosquitto.log").read_text(errors="replace").count(words)
+
+
+def source(port: int, **more: Any) -> Config:
+    own: dict[str, Any] = {"name": "site", "host": "127.0.0.1", "port": port, "topics": ["plant/#"], **more}
+    return Config(**own)
+
+
+async def send(port: int, *texts: str, topic: str = "plant/cellar/air-1", qos: int = 1) -> None:
+    """To that broker."""
+    for at in range(0, len(texts), 10):  # it takes 20 at once
+        await publish(port, *texts[at : at + 10], topic=topic, qos=qos, version=V311)
+
+
+def numbered(lo: int, hi: int) -> list[str]:
+    return [f'{{"n": {n}}}' for n in range(lo, hi)]
+
+
+async def values(gateway: Gateway) -> list[int]:
+    return [one.data["n"] for one in await gateway.log.read(1, limit=10_000) if one.type == "reading"]
+
+
+async def messages(gateway: Gateway, count: int) -> list[dict[str, Any]]:
+    """What nobody claimed, as soon as there are so many."""
+    async with asyncio.timeout(10):
+        while True:
+            found = [one.data for one in await gateway.log.read(1, limit=10_000) if one.type == "message"]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def all_of(gateway: Gateway, wanted: set[int]) -> list[int]:
+    """The values in the log, as soon as these are among them."""
+    async with asyncio.timeout(10):
+        while not wanted <= set(found := await values(gateway)):
+            await asyncio.sleep(0.02)
+        return found
+
+
+async def reading(gateway: Gateway) -> None:
+    await until(lambda: all(one.connected for one in gateway.readers))
+
+
+class Desk:
+    """An inlet. ``commit``: whether what it takes is on the disk at once, or never."""
+
+    def __init__(self, commit: bool = True) -> None:
+        self.full = False
+        self.on_room: Callable[[], None] = lambda: None
+        self.commit = commit
+        self.taken: list[Publish] = []
+        self.batches = 0
+
+    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
+        self.taken += messages
+        self.batches += 1
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.commit:
+            asyncio.get_running_loop().call_soon(done.set_result, None)
+        return done
+
+
+class Far:
+    """A broker that says what a test tells it, packet by packet. Listens on ``port``."""
+
+    def __init__(self, protocol: str) -> None:
+        self.port = 0
+        self._version = V5 if protocol == "5.0" else V311
+        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
+
+    async def __aenter__(self) -> "Far":
+        self._server = await asyncio.start_server(self._met, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        while _open:
+            await _open.pop().close()
+        await self._server.wait_closed()
+
+    async def _met(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._peers.put_nowait(Peer(self._version, stream, writer))
+
+    async def meet(self, answer: Connack | None = None) -> tuple[Peer, Connect]:
+        """The next client, and what it said; it is let in."""
+        peer = await asyncio.wait_for(self._peers.get(), PATIENCE)
+        asked = await peer.got()
+        assert isinstance(asked, Connect), asked
+        peer.send(answer or Connack())
+        return peer, asked
+
+    async def subscribed(self, answer: Connack | None = None) -> tuple[Peer, Connect]:
+        """The same, and what it asks for is granted."""
+        peer, asked = await self.meet(answer)
+        wanted = await peer.got()
+        assert isinstance(wanted, Subscribe), wanted
+        peer.send(Suback(wanted.id, [one.qos for one in wanted.filters]))
+        return peer, asked
+
+
+@asynccontextmanager
+async def reader(config: Config, desk: Desk, gateway: Gateway) -> AsyncIterator[Reader]:
+    """A reader of its own, that is subscribed."""
+    made = Reader(config, desk, gateway.log, "test")
+    running = asyncio.create_task(made.run())
+    try:
+        await until(lambda: made.connected or running.done())
+        assert made.connected, running.exception()
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
