@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
+_OWN_FILES = 150  # of the log, views, sinks, serial lines: they must never want for one
+
+
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     run = commands.add_parser(
@@ -35,8 +38,30 @@ def start(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
+    _make_room(settings)
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         return runner.run(_run(settings))
+
+
+def _make_room(settings: "Settings") -> None:
+    """A socket is an open file, and most systems allow 1,024 to begin with; whoever takes the last one takes it from the log."""
+    import logging
+    import resource
+
+    from msgspec import structs
+
+    wanted = settings.limits.connections + _OWN_FILES
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < wanted:
+        allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    if allowed < wanted:
+        room = max(1, allowed - _OWN_FILES)
+        settings.limits = structs.replace(settings.limits, connections=room)
+        cure = f"write LimitNOFILE={wanted} in the service (ulimit -n), or fewer connections under [limits]"
+        logging.getLogger("redcar").warning(
+            "%d connections at most, because this process may open only %d files: %s", room, allowed, cure
+        )
 
 
 def _fastest_loop() -> "Callable[[], AbstractEventLoop]":
