@@ -4,6 +4,8 @@
 The messages are part of the interface: say what happened, and what to do.
 """
 
+from asyncio import Future
+
 from msgspec import Struct
 
 
@@ -107,9 +109,13 @@ class StoreFull(RedcarError):
 
 
 class StoreFailed(RedcarError):
-    """The disk didn't take a commit. It isn't known whether what was in it is stored: whoever sent it sends it again."""
+    """The disk didn't take a commit. It isn't known whether what was in it is stored: whoever sent it sends it again.
+
+    later  done when the disk has taken it after all, as it does once it works again; None: this process won't see that
+    """
 
     retry = True
+    later: "Future[None] | None" = None
 
 
 class StoreLocked(RedcarError):

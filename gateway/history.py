@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway import envelope
+from gateway.errors import StoreFailed
 from gateway.event import Event, event
 from gateway.hub.history import Position, Told
 from gateway.hub.inlet import Publish, Statement
@@ -25,6 +26,29 @@ OWN = "redcar/events/"
 
 _PAGE = 500  # events looked at before others get their turn
 _BARE = str.maketrans("+#\0", "___")
+
+
+def _patient(stored: Future[None] | None) -> Future[None]:
+    """What isn't anybody's to send again: while the disk fails it waits, and fails only with the log itself."""
+    assert stored is not None
+    kept: Future[None] = stored.get_loop().create_future()
+
+    def settle(done: Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if kept.done():
+            return
+        if isinstance(error, StoreFailed) and error.later:
+            error.later.add_done_callback(settle)
+        elif error:
+            kept.set_exception(error)
+            kept.exception()  # the process ends: it may be that nobody is left to look at it
+        elif done.cancelled():
+            kept.cancel()
+        else:
+            kept.set_result(None)
+
+    stored.add_done_callback(settle)
+    return kept
 
 
 class LogPosition:
@@ -53,9 +77,7 @@ class LogPosition:
 
     def commit(self, through: int, state: bytes) -> Future[None]:
         """With the next commit."""
-        stored = self._consumer.commit(self._range, through, state=state)
-        assert stored is not None
-        return stored
+        return _patient(self._consumer.commit(self._range, through, state=state))
 
     def give_up(self, through: int, count: int, state: bytes) -> None:
         """Beyond the limit of what is kept for a client that is away."""
@@ -82,9 +104,7 @@ class LogHistory:
 
     def keep(self, statements: Sequence[Statement]) -> Future[None]:
         """In one transaction."""
-        stored = self._log.append([], also=statements)
-        assert stored is not None
-        return stored
+        return _patient(self._log.append([], also=statements))
 
     async def read(
         self, lo: int, hi: int, wanted: Callable[[str], bool], own: Callable[[str], bool] | None

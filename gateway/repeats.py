@@ -1,5 +1,6 @@
 """What MQTT clients send again after a lost PUBACK: the last messages of each client, to be recognised by DUP flag, packet id
-and content. Without the flag nothing is a repeat: equal messages are stored twice.
+and content. Without the flag nothing is a repeat: equal messages are stored twice. At QoS 2 the packet id alone tells, from
+PUBLISH to PUBREL: see ``hub/session.py``.
 
 It costs a look at the length of each payload and no more: messages are compared only when one claims to be a repeat. It lasts
 as long as the process: what comes again after a restart of the gateway is stored again.
@@ -58,7 +59,7 @@ class Repeats:
     def _without_repeats(self, messages: list[Publish]) -> list[Publish]:
         new: list[Publish] = []
         for message in messages:
-            if not (message.dup and message.packet_id and self._known(message, new)):
+            if not (message.dup and message.qos == 1 and message.packet_id and self._known(message, new)):
                 new.append(message)
         return new
 

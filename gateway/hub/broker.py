@@ -1,5 +1,6 @@
 """Who is a member, and who subscribes to what. No sockets, no clock. Who gets what is in ``routes.py``."""
 
+from asyncio import Future
 from collections.abc import Callable, Iterable
 
 from gateway.hub import lasting, shared
@@ -104,7 +105,7 @@ class Broker(Router):
             if reason < Reason.UNSPECIFIED and alone and one.retain_handling < 1 + new:
                 wanted.append((one.filter, int(reason)))
 
-        def answer(_: object = None) -> None:
+        def answer() -> None:
             session.answer(request, reasons)
             identifiers = [identifier] if identifier else []
             for filter, qos in wanted:
@@ -113,10 +114,7 @@ class Broker(Router):
                     break
             session.flush()
 
-        if statements and self._history:
-            self._history.keep(statements).add_done_callback(answer)
-        else:
-            answer()
+        self._once_kept(statements, answer)
         return self._refused(member, request, reasons)
 
     def _refused(self, member: Member, request: Subscribe, reasons: list[Reason]) -> str | None:
@@ -153,14 +151,11 @@ class Broker(Router):
             else:
                 reasons.append(Reason.NO_SUBSCRIPTION_EXISTED)
 
-        def answer(_: object = None) -> None:
+        def answer() -> None:
             session.answer(request, reasons)
             session.flush()
 
-        if statements and self._history:
-            self._history.keep(statements).add_done_callback(answer)
-        else:
-            answer()
+        self._once_kept(statements, answer)
 
     def restore(self, member: Member, subscriptions: Iterable[Subscription]) -> None:
         """A session that was kept when Redcar ended."""
@@ -263,10 +258,19 @@ class Broker(Router):
             return
         statements: list[Statement] = []
         reason, _ = self._grant(member, Filter(filter, qos), 0, statements, since)
-        if statements and self._history:
-            self._history.keep(statements).add_done_callback(lambda _: told(reason))
-        else:
-            told(reason)
+        self._once_kept(statements, lambda: told(reason))
+
+    def _once_kept(self, statements: list[Statement], then: Callable[[], None]) -> None:
+        """Nobody is told of what a power cut could still take back."""
+        if not statements or not self._history:
+            then()
+            return
+
+        def kept(done: Future[None]) -> None:
+            if not done.cancelled() and not done.exception():
+                then()
+
+        self._history.keep(statements).add_done_callback(kept)
 
     def admitted(self, member: Member) -> None:
         """It was told that it is connected: go on with what it is owed."""

@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from gateway.hub import lasting, replays
@@ -305,10 +306,10 @@ class Connection(asyncio.Protocol):
                 return
             self.waiting.popleft()
             failure = _look(future) if future else None
-            if failure:
-                self._hub.retained.settle(batch.messages, stored=False)
+            if future and failure:
                 self.end(Reason.QUOTA_EXCEEDED, f"its messages weren't stored, it has to send them again: {failure}")
                 self.session.forget(batch)
+                self._hub.afterwards(future, batch.messages, partial(self.session.stored, batch))
             else:
                 self.session.acknowledge(batch)
                 self._hub.route(batch.messages)

@@ -72,6 +72,7 @@ class Feed:
         self._assigned = state.assigned
         self._again.update(state.assigned)
         self._ready: list[int] = []  # packet ids whose PUBREC arrived
+        self._certain = set(state.releasing)  # those of which that is on the disk
 
     @property
     def through(self) -> int:
@@ -100,7 +101,11 @@ class Feed:
         self.seen = self.through
         self._waiting.clear()
         for id, offset in self._releasing.items():
-            out.release(id, offset)
+            out.hold(id, offset)
+            if id in self._certain:
+                out.release(id)
+            else:
+                self._ready.append(id)
 
     def detach(self, idle: bool) -> None:
         """The client is away. ``idle``: there is nothing for it in the log by now."""
@@ -173,6 +178,7 @@ class Feed:
     def completed(self, id: int) -> None:
         """PUBCOMP."""
         self._releasing.pop(id, None)
+        self._certain.discard(id)
         self._saved = -1
         self.save()
 
@@ -191,6 +197,7 @@ class Feed:
 
         def released(_: object) -> None:
             if not stored.cancelled() and not stored.exception():
+                self._certain.update(id for id in ready if id in self._releasing)
                 for id in ready:
                     send(id)
 
@@ -199,6 +206,8 @@ class Feed:
     def pass_by(self, offset: int) -> None:
         """Nothing up to this offset is for this client, or it has been sent."""
         self.seen = offset
+        if self._again:  # what was begun and can't be had any more: trimmed, or not allowed
+            self._again = {one: qos for one, qos in self._again.items() if one > offset}
         if self._position and offset - self._saved >= (1 if self.out else _SLACK):
             self.save()
 

@@ -39,7 +39,7 @@ class Position(Protocol):
         """Move; on the disk with some later commit. May move back."""
 
     def commit(self, through: int, state: bytes) -> Future[None]:
-        """Move; done when it is on the disk."""
+        """Move; done when it is on the disk, however long that takes."""
 
     def give_up(self, through: int, count: int, state: bytes) -> None:
         """Move beyond ``count`` messages that were never delivered; a gap event says so."""
@@ -53,7 +53,8 @@ class History(Protocol):
         """Offset of the newest event."""
 
     def keep(self, statements: list[Statement]) -> Future[None]:
-        """Execute these in one transaction; done when it is on the disk."""
+        """Execute these in one transaction; done when it is on the disk, however long that takes. It fails only when nothing
+        can be stored any more."""
 
     async def read(
         self, lo: int, hi: int, wanted: Callable[[str], bool], own: Callable[[str], bool] | None

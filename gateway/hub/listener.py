@@ -12,14 +12,14 @@ the event loop brings together for a client leaves in one write.
 import asyncio
 import errno
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
 from gateway.clock import Clock
-from gateway.errors import CannotListen
+from gateway.errors import CannotListen, StoreFailed
 from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
@@ -253,6 +253,17 @@ class Hub:
     def _enter(self, door: Door) -> asyncio.Protocol:
         return door.dress(Connection(self, door), self.refusals.note)
 
+    def afterwards(
+        self, failed: asyncio.Future[None], messages: list[Publish], stored: Callable[[], None] = lambda: None
+    ) -> None:
+        """These were refused: what the disk takes after all is shown then, before a client whose session lasts is back."""
+        error = None if failed.cancelled() else failed.exception()
+        if isinstance(error, StoreFailed) and error.later:
+            error.later.add_done_callback(lambda _: stored())
+            error.later.add_done_callback(lambda _: self.route(messages))
+        else:
+            self.retained.settle(messages, stored=False)
+
     def unstored(self, future: asyncio.Future[None]) -> None:
         """Messages that nobody waits for were taken; that they couldn't be stored is counted, their sender isn't told."""
         if not future.cancelled() and future.exception():
@@ -290,7 +301,7 @@ class Hub:
 
         def settled(done: asyncio.Future[None]) -> None:
             if done.cancelled() or done.exception():
-                self.retained.settle([will], stored=False)
+                self.afterwards(done, [will])
                 self.unstored(done)
             else:
                 self.route([will])

@@ -63,7 +63,7 @@ class Outbox:
         self._id = 0
         self._line: deque[Waiting] = deque()
         self._size = 0  # of the line
-        self._stalled = False
+        self._stalled = True  # until CONNACK, which comes first [MQTT-3.2.0-1]; then whenever the socket is full
         self._closed = False
 
     def __bool__(self) -> bool:
@@ -150,10 +150,12 @@ class Outbox:
         else:
             self._out.append(encode.encode(Ack(Kind.PUBREL, id, Reason.PACKET_ID_NOT_FOUND), self.version))
 
-    def release(self, id: int, offset: int = 0) -> None:
+    def hold(self, id: int, offset: int) -> None:
+        """The client has that message of the log; PUBREL is due."""
+        self._logged[id] = offset
+
+    def release(self, id: int) -> None:
         """Send PUBREL."""
-        if offset:
-            self._logged[id] = offset
         self._released.add(id)
         self._out.append(encode.PUBREL + encode.packet_id(id))
 

@@ -129,18 +129,20 @@ class Session:
         oldest = self._unsettled.popleft()
         assert oldest is batch, "batches are acknowledged in the order they came"
         self._owed -= len(batch.acks)
-        for id in batch.received:
-            self._qos2[encode.packet_id(id)] = True
-        for id in batch.released:
-            self._qos2.pop(encode.packet_id(id), None)
+        self.stored(batch)
         if not self.over:
             self.out.put(*batch.acks)
 
     def forget(self, batch: Batch) -> None:
-        """The oldest batch wasn't stored: the client will send it again."""
+        """The oldest batch isn't stored: the client will send it again. Should it be ``stored`` after all, that is known."""
         oldest = self._unsettled.popleft()
         assert oldest is batch, "batches are forgotten in the order they came"
+
+    def stored(self, batch: Batch) -> None:
+        """Its packet ids at QoS 2 are on the disk."""
         for id in batch.received:
+            self._qos2[encode.packet_id(id)] = True
+        for id in batch.released:
             self._qos2.pop(encode.packet_id(id), None)
 
     def accept(
@@ -190,6 +192,7 @@ class Session:
         if qos2 is not None:
             self._qos2, self._kept = qos2, True
         self._send(Connack(present, 0, answer or None))
+        self.out.resume()
         return self.receive(b"", now)
 
     def refuse(self, reason: Reason, text: str) -> None:

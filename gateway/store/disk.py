@@ -75,6 +75,7 @@ class Disk:
         """Returns when it is on the disk, however long that takes. ``refused`` is called when the disk fails: nobody who waits
         may be told yes any more. Raises StoreFull or StoreFailed only while closing, StoreDamaged if the file is at fault."""
         attempt = 0
+        later: asyncio.Future[None] | None = None
         mark = secrets.randbits(63)
         if also and not blocks:  # nothing else would tell whether a commit that failed is there all the same
             also = [*also, files.kept("batch", mark)]
@@ -98,12 +99,16 @@ class Disk:
                     raise
                 problem = str(error)
             self.failures += 1
-            refused(StoreFailed(f"the disk failed ({problem}): it isn't known whether this is stored: send it again"))
+            refusal = StoreFailed(f"the disk failed ({problem}): it isn't known whether this is stored: send it again")
+            refusal.later = later = later or asyncio.get_running_loop().create_future()
+            refused(refusal)
             self._failing(problem)
             head = await self._reopened(attempt)
             attempt += 1
             if head >= blocks[-1].hi if blocks else await self._db.run(rows.query, last_batch, (mark,)):
                 break  # the failed commit had left everything in the WAL, and now it is in the file
+        if later:
+            later.set_result(None)
         if self.health.state != "well":
             log.warning("%s: the disk takes events again", self._folder)
             self.health = Health()

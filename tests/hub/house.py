@@ -56,7 +56,7 @@ async def take(peer: Peer, *filters: str, qos: int = 1) -> None:
 
 async def receive(peer: Peer, count: int) -> list[Delivery]:
     """So many messages; nothing is acknowledged."""
-    found = []
+    found: list[Delivery] = []
     while len(found) < count:
         packet = await peer.got()
         assert isinstance(packet, Delivery), packet
