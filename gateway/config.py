@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import bindings, listeners, sinks
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Fault
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.topics import check_filter
 from gateway.places import Document, Place, mode, private, read
@@ -18,6 +18,7 @@ from gateway.sink import Subscription
 from gateway.source import Source
 from gateway.typed import choose, shown, table, unknown
 
+_HERE, _SYSTEM = Path("redcar.toml"), Path("/etc/redcar/redcar.toml")
 _ALWAYS = ("gateway", "log", "access")  # whether they stand in the file or not
 _LATER = ("binding", "subscription", "source")  # their types depend on what they name
 _SECRETS = (
@@ -31,12 +32,14 @@ _SECRETS = (
 def find(named: str | None = None) -> Path:
     """The configuration: as named, else $REDCAR_CONFIG, else redcar.toml here, else the system's."""
     chosen = named or os.environ.get("REDCAR_CONFIG")
-    here = Path("redcar.toml")
-    return Path(chosen) if chosen else here if here.exists() else Path("/etc/redcar/redcar.toml")
+    return Path(chosen) if chosen else _HERE if _HERE.exists() else _SYSTEM
 
 
 def load(file: Path | str) -> Settings:
     """Read and check a configuration. Raises ConfigError with all its faults, those of its rules included."""
+    if file == _SYSTEM and not _SYSTEM.exists():
+        cure = "write one, which may be empty to begin with, or name it with --config FILE"
+        raise ConfigError([Fault(str(_SYSTEM), 0, "", f"isn't there, and there is no {_HERE} here", cure)])
     return settings(read(Path(file)))
 
 

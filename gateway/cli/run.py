@@ -83,6 +83,7 @@ async def _run(settings: "Settings") -> int:
 
     from gateway import __version__, notify
     from gateway.app import open_gateway
+    from gateway.hub.access import is_loopback
 
     log = logging.getLogger("redcar")
     stop = asyncio.Event()
@@ -90,18 +91,20 @@ async def _run(settings: "Settings") -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_gateway(settings) as gateway:
         gateway.log.on_end = stop.set
-        where = ", ".join(f"{one.address}:{port}" for one, port in zip(settings.listener, gateway.ports))
+        doors = gateway.hub.doors
+        where = ", ".join(f"{one.spoken} on {one.name}" for one in doors)
         log.info(
-            "redcar %s: %s: MQTT on %s; %s events in %s",
+            "redcar %s: %s: %s; %s events in %s",
             __version__,
             settings.gateway.name,
             where,
             gateway.log.head,
             gateway.log.path,
         )
-        if not settings.access.users:
+        if all(is_loopback(one.address) for one in doors):
             log.info(
-                "loopback only, because no users exist: redcar user add NAME, then access.users in the configuration"
+                "only this machine can connect; to let others in: redcar user add NAME, then in the configuration"
+                ' users = "users" under [access], and address = "0.0.0.0" under [[listener]]'
             )
         gc.freeze()  # what is there now stays; events have no cycles, so looking for some costs a seventh of the CPU for nothing
         gc.set_threshold(100_000, 50, 100)

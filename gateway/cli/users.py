@@ -70,7 +70,7 @@ def _add(args: argparse.Namespace) -> int:
     add_user(file, args.name, _password(args) if is_name(args.name) else "", made=args.generate)
     print(f"{args.name} may connect now; {file} has {_count(file)}")
     if not named:
-        print(f'to use it, write under [access] in {_config(args)}: users = "{file.name}"')
+        print(f'to use it, write under [access] in {_config(args)}: users = "{file.name}"; then restart the gateway')
     return 0
 
 

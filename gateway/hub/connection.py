@@ -220,7 +220,8 @@ class Connection(asyncio.Protocol):
             client_id = self._client_id(asked, user)
             self._check_will(asked, user, client_id)
         except Refused as refusal:
-            hub.refusals.note(self.address, f"refused client {asked.client_id[:100]!r}: {refusal}")
+            who = f"client {asked.client_id[:100]!r}" if asked.client_id else "a client"
+            hub.refusals.note(self.address, f"refused {who} on {self.door.name}: {refusal}")
             self.session.refuse(refusal.reason, refusal.reason.name.lower().replace("_", " "))
         else:
             await self._let_in(asked, client_id, user)

@@ -114,7 +114,7 @@ class Hub:
         self._said_at = self.now()
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
-        self._doors: list[Door] = []
+        self.doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: set[Connection] = set()
         self._known: WeakValueDictionary[tuple[str | None, str], Known] = WeakValueDictionary()
@@ -134,10 +134,10 @@ class Hub:
         except OSError as error:
             cure = _CURES.get(error.errno or 0, "name another address in [[listener]]")
             raise CannotListen(
-                f"can't listen on {address} port {port} ({os.strerror(error.errno or 0)}): {cure}"
+                f"can't listen on {address} port {port} ({os.strerror(error.errno or 0).lower()}): {cure}"
             ) from error
         self._servers.append(server)
-        self._doors.append(door)
+        self.doors.append(door)
         door.port = server.sockets[0].getsockname()[1]
         return door.port
 
@@ -334,7 +334,7 @@ class Hub:
             connection.check(now)
         self.sessions.sweep(now)
         self._shed()
-        for door in self._doors:
+        for door in self.doors:
             if door.refresh():
                 self._anew(door)
         if self.access.refresh():

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-_LINES = 10  # per address
-_PERIOD = 60.0  # seconds
+_LINES = 10  # for one address in its period
+_PERIOD = 60.0  # seconds; twice as long each time an address goes on
+_LONGEST = 600.0
 _ADDRESSES = 1000  # remembered; beyond that the oldest is reported and forgotten
 
 log = logging.getLogger("redcar.hub")
@@ -14,12 +15,14 @@ log = logging.getLogger("redcar.hub")
 
 class _Tally(Struct):
     since: float
-    lines: int = 0
+    period: float = _PERIOD
+    said: set[str] = field(default_factory=set)
     silent: int = 0
 
 
 class Refusals:
-    """Ten lines a minute for each address, then a count."""
+    """For each address ten different sentences in a minute, then a count. Who goes on is heard every two minutes, every
+    four, in the end every ten: a device that tries each second for a week mustn't fill the card."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.total = 0
@@ -32,21 +35,29 @@ class Refusals:
         tally = self._tallies.get(address)
         if tally is None:
             if len(self._tallies) >= _ADDRESSES:
-                self._close(next(iter(self._tallies)))
+                oldest = next(iter(self._tallies))
+                self._count(oldest, self._tallies.pop(oldest))
             tally = self._tallies[address] = _Tally(self._now())
-        if tally.lines < _LINES:
-            tally.lines += 1
+        if len(tally.said) < _LINES and sentence not in tally.said:
+            tally.said.add(sentence)
             log.warning("%s: %s", address, sentence)
         else:
             tally.silent += 1
 
     def sweep(self) -> None:
-        """Begin a new minute where one is over."""
-        due = self._now() - _PERIOD
-        for address in [address for address, tally in self._tallies.items() if tally.since <= due]:
-            self._close(address)
+        """Count up where a period is over, and forget who was quiet in it."""
+        now = self._now()
+        for address, tally in list(self._tallies.items()):
+            if now - tally.since < tally.period:
+                continue
+            if tally.said:
+                self._count(address, tally)
+                self._tallies[address] = _Tally(now, min(2 * tally.period, _LONGEST))
+            else:
+                del self._tallies[address]
 
-    def _close(self, address: str) -> None:
-        tally = self._tallies.pop(address)
+    def _count(self, address: str, tally: _Tally) -> None:
         if tally.silent:
-            log.warning("%s: turned away %d more times in the last minute", address, tally.silent)
+            minutes = round(tally.period / 60)
+            span = f"{minutes} minutes" if minutes > 1 else "minute"
+            log.warning("%s: turned away %d more times in the last %s", address, tally.silent, span)

@@ -116,7 +116,7 @@ def test_a_first_user_lets_the_network_in(capsys: pytest.CaptureFixture[str]) ->
     assert code == 0
     assert lines == [
         f"workshop may connect now; {users} has 1 user",
-        'to use it, write under [access] in redcar.toml: users = "users"',
+        'to use it, write under [access] in redcar.toml: users = "users"; then restart the gateway',
     ]
     Path("redcar.toml").write_text('[[listener]]\naddress = "0.0.0.0"\n[access]\nusers = "users"\n')
     assert run(capsys, "check")[0] == 0

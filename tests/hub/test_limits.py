@@ -24,6 +24,7 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
+from gateway.hub.refusals import Refusals
 from gateway.hub.users import add_user
 from tests.hub.house import come, house, publish, take
 from tests.hub.peers import PATIENCE, Desk, Peer, enter, farewell, hub_at, knock, say, until
@@ -211,28 +212,58 @@ def test_users(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
             assert hub.status().connects == 1
 
     asyncio.run(story())
-    assert "127.0.0.1: refused client 'c': wrong password for user 'kitchen': correct it there, or set" in caplog.text
+    assert "wrong password for user 'kitchen': correct it there, or set" in caplog.text
 
 
 def test_journal_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, port):
-            for _ in range(25):
+            for n in range(25):
                 peer = await knock(port)
-                peer.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                peer.writer.write(b"GET / HTTP/1.1\r\n\r\n" if n % 2 else b"\x20\2\0\0")
                 assert await peer.got() is None
             assert hub.status().refused == 25
-            hub.refusals._now = lambda: hub.now() + 61.0
-            hub.refusals.sweep()
 
     asyncio.run(story())
-    lines = [record.getMessage() for record in caplog.records if record.name == "redcar.hub"]
-    assert lines[0] == (
+    assert caplog.messages == [
+        "127.0.0.1: a client is disconnected: the first packet isn't CONNECT [MQTT-3.1.0-1]",
         "127.0.0.1: a client is disconnected: it speaks HTTP, this listener MQTT alone: write websocket = true there, "
-        "or let it use another port [MQTT-3.1.0-1]"
-    )
-    assert lines[10:] == ["127.0.0.1: turned away 15 more times in the last minute"]
-    assert {record.levelno for record in caplog.records if record.name == "redcar.hub"} == {logging.WARNING}
+        "or let it use another port [MQTT-3.1.0-1]",
+    ]
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_who_goes_on_is_heard_more_and_more_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    refusals = Refusals(lambda: now)
+    for second in range(3600):
+        now = float(second)
+        refusals.note("10.0.0.9", "no certificate: give it one")
+        refusals.sweep()
+    assert caplog.messages == [
+        "10.0.0.9: no certificate: give it one",
+        "10.0.0.9: turned away 60 more times in the last minute",
+        "10.0.0.9: no certificate: give it one",
+        "10.0.0.9: turned away 119 more times in the last 2 minutes",
+        "10.0.0.9: no certificate: give it one",
+        "10.0.0.9: turned away 239 more times in the last 4 minutes",
+        "10.0.0.9: no certificate: give it one",
+        "10.0.0.9: turned away 479 more times in the last 8 minutes",
+        *("10.0.0.9: no certificate: give it one", "10.0.0.9: turned away 599 more times in the last 10 minutes") * 4,
+        "10.0.0.9: no certificate: give it one",
+    ]
+    caplog.clear()
+    for number in range(20):
+        refusals.note("10.0.0.8", f"another reason, number {number}")
+    assert len(caplog.messages) == 10
+    for _ in range(2):
+        now += 601.0
+        refusals.sweep()
+    refusals.note("10.0.0.9", "no certificate: give it one")
+    assert caplog.messages[-1] == "10.0.0.9: no certificate: give it one", "it was quiet in between"
+    for number in range(2000):
+        refusals.note(f"10.1.{number >> 8}.{number & 255}", "why")
+    assert len(refusals._tallies) == 1000
 
 
 def test_a_client_that_goes_on_talking_hears_why_it_is_cut_off() -> None:
