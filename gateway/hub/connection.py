@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
+        self._hub.bytes_received += len(data)
         self._follow(self.session.receive(data, self._hub.now()))
         self._soon()
 
@@ -82,6 +83,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone. What waits for the disk is still routed when it is there."""
         self.session.over = True
+        self.session.flush = _nothing  # a circle would keep it all in memory until the collector comes round
         self.session.out.close()
         if self.asking:
             self.asking.cancel()
@@ -96,6 +98,7 @@ class Connection(asyncio.Protocol):
             out.feed.collect(self._release)
         data = out.take()
         if data:
+            self._hub.bytes_sent += len(data)
             self._transport.write(data)
         if self._transport.get_write_buffer_size() > self._hub.limits.unsent:
             self.session.end(Reason.QUOTA_EXCEEDED, "it doesn't read the answers it asks for")
@@ -326,6 +329,10 @@ class Connection(asyncio.Protocol):
             *(lasting.received(id, one) for one in batch.received),
             *(lasting.released(id, one) for one in batch.released),
         ]
+
+
+def _nothing() -> None:
+    """There is nobody to write to."""
 
 
 def _look(future: asyncio.Future[None]) -> str | None:

@@ -55,6 +55,7 @@ class Layer(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
         self._above.connection_lost(error)
+        del self._above  # or the two would keep each other in memory
 
     # what is above does
 

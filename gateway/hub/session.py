@@ -116,7 +116,7 @@ class Session:
             self._check_flight(len(batch.acks))
         except ProtocolError as error:
             self.end(error.reason, error.text)
-            events.append(error)
+            events.append(error.with_traceback(None))
         if batch.messages or batch.acks:
             self._owed += len(batch.acks)
             self._unsettled.append(batch)

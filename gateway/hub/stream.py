@@ -73,7 +73,7 @@ class Stream:
                 at = after
         except ProtocolError as error:
             self._broken = True
-            found.append(error)
+            found.append(error.with_traceback(None))  # which holds this frame, and with it the data, in a circle
             return found
         if at < len(data):
             self._rest += data[at:]

@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import weakref
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from gateway.hub.access import Access, Refused
+from gateway.hub.doors import Door
 from gateway.hub.guests import Guesses, Guests, heaviest
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
@@ -235,3 +237,34 @@ def test_topics_known_for_a_client_go_with_it(tmp_path: Path) -> None:
         await hub.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+@pytest.mark.parametrize("wire", [b"\x10\xff\xff\x7f", b"\x30\x05\0\3a", fuzz.CONNECTS[0] + b"\0\0", fuzz.CONNECTS[0]])
+def test_whoever_goes_leaves_nothing_behind(wire: bytes, websocket: bool) -> None:
+    """The garbage collector comes round rarely; half a packet that waits for it is memory that an enemy fills."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, port):
+            port = await hub.listen(door=Door(websocket=True)) if websocket else port
+            peer = await knock(port)
+            if websocket:
+                ask = "GET /mqtt HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                ask += "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+                peer.writer.write(ask.encode() + bytes((0x82, 0x80 | len(wire))) + bytes(4) + wire)
+            else:
+                peer.writer.write(wire)
+            await until(lambda: hub.connections)
+            (connection,) = hub.connections
+            gone = weakref.ref(connection)
+            del connection
+            peer.writer.close()
+            await until(lambda: not hub.connections)
+            await until(lambda: gone() is None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(story())
+    finally:
+        gc.enable()
