@@ -92,12 +92,19 @@ def decode(body: Body) -> Packet:
 
 
 def connect_version(body: Body) -> int:
-    """The version in which a CONNECT is answered, without taking anything: what comes after 5.0 will understand 5.0."""
-    ahead = Reader(body.data, body.at, body.end)
+    """The version in which a CONNECT is answered, without taking anything. A later one will understand 5.0 if it looks like it."""
+    ahead = Body(body.kind << 4, body.data, body.at, body.end, V5, body.limits)
     name, level = ahead.binary(), ahead.byte()
     if name not in (b"MQTT", b"MQIsdp"):
         raise violation("CONNECT names another protocol than MQTT [MQTT-3.1.2-1]")
-    return V5 if name == b"MQTT" and level >= V5 else V311
+    if name != b"MQTT" or level < V5:
+        return V311
+    if level > V5:
+        try:
+            _asked(ahead)
+        except ProtocolError:
+            return V311
+    return V5
 
 
 def _connect(body: Body) -> Connect:
@@ -105,6 +112,10 @@ def _connect(body: Body) -> Connect:
     if name != b"MQTT" or level not in (V311, V5):
         text = f"protocol {name.decode()} level {level} isn't spoken here: use MQTT 3.1.1 or 5.0 [MQTT-3.1.2-2]"
         raise ProtocolError(Reason.UNSUPPORTED_VERSION, text)
+    return _asked(body)
+
+
+def _asked(body: Body) -> Connect:
     flags = body.byte()
     user, password, will, qos = flags & 0x80, flags & 0x40, flags & 4, flags >> 3 & 3
     if flags & 1:

@@ -198,7 +198,9 @@ class Session:
     def refuse(self, reason: Reason, text: str) -> None:
         """Don't let the client in; say why, as far as its version can hear it."""
         self.over = True
-        if self.five:
+        if self.five and reason == Reason.UNSUPPORTED_VERSION:
+            self._send(Connack(False, reason))  # it may not know our words
+        elif self.five:
             self._explain(Connack(False, reason), text)
         elif reason in CONNACK_311:
             self._send(Connack(False, CONNACK_311[reason]))
