@@ -92,7 +92,7 @@ def decode(body: Body) -> Packet:
 
 
 def connect_version(body: Body) -> int:
-    """The version in which a CONNECT is answered, without taking anything. A later one will understand 5.0 if it looks like it."""
+    """The version in which a CONNECT is answered, without taking anything. A later one understands 5.0 if it has its shape."""
     ahead = Body(body.kind << 4, body.data, body.at, body.end, V5, body.limits)
     name, level = ahead.binary(), ahead.byte()
     if name not in (b"MQTT", b"MQIsdp"):

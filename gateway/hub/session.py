@@ -16,7 +16,7 @@ ProtocolError            closes: what there is to say to the client is in ``out`
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from gateway.hub import encode
 from gateway.hub.aliases import Aliases
@@ -113,7 +113,7 @@ class Session:
                     self._other(packet, batch, events)
                     if isinstance(packet, Disconnect):
                         break
-            self._check_flight(len(batch.acks))
+            self._check_flight(self._owed + len(batch.acks))
         except ProtocolError as error:
             self.end(error.reason, error.text)
             events.append(error.with_traceback(None))
@@ -291,8 +291,8 @@ class Session:
         ack = (encode.PUBREC if message.qos == 2 else encode.PUBACK) + id
         if self._repeated(packet, ack, batch):
             return
-        if message.qos == 2 and self.five and len(self._qos2) >= self.limits.receive_maximum:
-            self._overrun()  # now: the PUBREL behind it in the same bytes would hide it
+        if message.qos == 2:
+            self._check_flight(len(self._qos2) + 1)  # now: a PUBREL behind it in the same bytes would hide it
         if message.topic.startswith(REPLAYS):
             events.append(Replay(message))
             if message.qos:
@@ -334,13 +334,10 @@ class Session:
             self._repeats = {one for earlier in (*self._unsettled, batch) for one in earlier.acks}
         return ack in self._repeats
 
-    def _check_flight(self, more: int) -> None:
-        if self.five and max(self._owed + more, len(self._qos2)) > self.limits.receive_maximum:
-            self._overrun()
-
-    def _overrun(self) -> NoReturn:
-        text = f"more than {self.limits.receive_maximum} messages in flight [MQTT-3.3.4-7]"
-        raise ProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
+    def _check_flight(self, count: int) -> None:
+        if self.five and count > self.limits.receive_maximum:
+            text = f"more than {self.limits.receive_maximum} messages in flight [MQTT-3.3.4-7]"
+            raise ProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
 
     def _explain(self, packet: Connack | Disconnect, text: str) -> None:
         """Send it with a reason in words, if that isn't more than the client takes [MQTT-3.2.2-19] [MQTT-3.14.2-3]."""
