@@ -3,7 +3,7 @@
     redcar/status               {"status": "online", "name": "plant-7", "version": "0.1.0"}; offline before it stops
     redcar/state/<source>       flat JSON of the last values that can be believed: {"temperature": 4.1, "_time": ...}
     redcar/alarms/<name>        {"active": true, "sources": {"cellar/air-1": {"severity": ..., "since": ..., ...}}}
-    $SYS/broker/...             the figures that dashboards for other brokers show; every 10 s
+    $SYS/broker/...             the figures that dashboards for other brokers show; every 10 s; see ``figures.py``
 
 A state is put into words when somebody listens or asks, not with every reading. Events themselves are on redcar/events/, from
 the log; see ``history.py``.
@@ -17,6 +17,7 @@ import msgspec
 from gateway import __version__
 from gateway.envelope import timestamp
 from gateway.event import Quality
+from gateway.figures import Figures
 from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
 from gateway.store.log import Log
@@ -40,7 +41,7 @@ class Broadcast:
         self._name = name
         self._stale: set[str] = set()
         self._alarms: set[str] = set()
-        self._began = hub.now()
+        self._figures = Figures(hub, log)
         self._figures_at = -every
         hub.retained.renew = self._renew
         hub.publish([self._status("online")])
@@ -48,10 +49,13 @@ class Broadcast:
     async def run(self) -> None:
         """Until cancelled."""
         position = self._log.head
+        await self._figures.count()
         await self._caught_up(position)
         self._stale |= set(self._keeper.views.cells)
         self._alarms |= {alarm for alarm, _ in self._keeper.views.alarms}
         while True:
+            if self._due() and self._hub.broker.curious:
+                await self._figures.count()
             self._say()
             try:
                 async with asyncio.timeout(every):
@@ -78,18 +82,24 @@ class Broadcast:
     def _say(self) -> None:
         """To those who listen."""
         broker = self._hub.broker
+        figures: list[Publish] = []
+        if self._due():
+            self._figures_at = self._hub.now()
+            figures = self._figures.look()
         if not broker.curious:
             return
         listened = [one for one in self._stale if broker.wanted(_topic("state", one))]
         if listened or self._alarms:
             self._hub.publish([*self._states(listened), *self._raised()])
             self._stale.difference_update(listened)
-        if self._hub.now() - self._figures_at >= every:
-            self._hub.publish([one for one in self._figures() if broker.wanted(one.topic)])
+        self._hub.publish([one for one in figures if broker.wanted(one.topic)])
+
+    def _due(self) -> bool:
+        return self._hub.now() - self._figures_at >= every
 
     def _renew(self) -> None:
         """Somebody is about to be shown what is retained."""
-        messages = [*self._states(self._stale), *self._raised(), *self._figures()]
+        messages = [*self._states(self._stale), *self._raised(), *self._figures.look()]
         self._stale.clear()
         self._hub.retained.settle(messages)
 
@@ -122,29 +132,6 @@ class Broadcast:
 
     def _status(self, status: str) -> Publish:
         return _said("redcar/status", _encode({"status": status, "name": self._name, "version": __version__}))
-
-    def _figures(self) -> list[Publish]:
-        """As other brokers name them."""
-        now = self._hub.now()
-        self._figures_at = now
-        hub = self._hub.status()
-        figures = {
-            "version": f"redcar {__version__}",
-            "uptime": f"{now - self._began:.0f} seconds",
-            "clients/connected": hub.clients,
-            "clients/disconnected": hub.away,
-            "clients/total": hub.clients + hub.away,
-            "clients/maximum": hub.most,
-            "messages/received": hub.received,
-            "messages/sent": hub.sent,
-            "messages/stored": self._log.figures.events,
-            "publish/messages/received": hub.received,
-            "publish/messages/sent": hub.sent,
-            "publish/messages/dropped": hub.declined,
-            "retained messages/count": hub.retained,
-            "subscriptions/count": hub.subscriptions,
-        }
-        return [_said(f"$SYS/broker/{name}", str(value).encode()) for name, value in figures.items()]
 
 
 def _topic(kind: str, name: str) -> str:

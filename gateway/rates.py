@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from math import exp
 
 span = 10.0  # seconds a measured rate looks back
 
@@ -49,3 +50,22 @@ class Meter:
     def _forget(self, now: float) -> None:
         while self._counts and self._counts[0][0] < now - span:
             self._counts.popleft()
+
+
+class Load:
+    """How many per minute, averaged over 1, 5 and 15 minutes as the system's own load is: what is long past fades."""
+
+    def __init__(self, began: float) -> None:
+        self.averages = {1: 0.0, 5: 0.0, 15: 0.0}
+        self._at = began
+        self._total = 0
+
+    def look(self, total: int, now: float) -> None:
+        """So many altogether by now."""
+        passed = now - self._at
+        if passed <= 0:
+            return
+        rate = 60 * (total - self._total) / passed
+        for minutes, average in self.averages.items():
+            self.averages[minutes] = rate + exp(-passed / (60 * minutes)) * (average - rate)
+        self._at, self._total = now, total

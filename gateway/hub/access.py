@@ -191,7 +191,7 @@ class Access:
     def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
         """Whether who published what is retained still may."""
         granted = self._of(user, client)
-        return granted is None or topic.startswith(OWN) or granted.may_publish(topic)
+        return granted is None or topic.startswith((OWN, "$")) or granted.may_publish(topic)
 
     def in_force(self, user: str | None) -> rights.Rights | None:
         """The rules that count; None: none. A client with a name has its own tree then, one without is our own house."""

@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
+        self._hub.bytes_received += len(data)
         self._follow(self.session.receive(data, self._hub.now()))
         self._soon()
 
@@ -97,6 +98,7 @@ class Connection(asyncio.Protocol):
             out.feed.collect(self._release)
         data = out.take()
         if data:
+            self._hub.bytes_sent += len(data)
             self._transport.write(data)
         if self._transport.get_write_buffer_size() > self._hub.limits.unsent:
             self.session.end(Reason.QUOTA_EXCEEDED, "it doesn't read the answers it asks for")

@@ -16,8 +16,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
-from msgspec import Struct
-
 from gateway.clock import Clock
 from gateway.errors import CannotListen, StoreFailed
 from gateway.hub.access import Access, is_loopback
@@ -36,41 +34,12 @@ from gateway.hub.replays import Replays
 from gateway.hub.retained import Retained
 from gateway.hub.session import QOS2_ID
 from gateway.hub.sessions import Sessions
+from gateway.hub.status import Status
 from gateway.hub.tail import Tail
 
 _KNOCKING = 1024  # sockets that wait until they are accepted: after a power cut all devices come at once
 _SWEEP = 1.0  # seconds between looks at everybody's deadline
 _SAID_EVERY = 60.0  # seconds between two events that say how many messages weren't retained
-
-
-class Status(Struct, frozen=True):
-    """What ``redcar status`` shows of the hub. Totals count from the start.
-
-    paused      sockets aren't read, because the disk can't keep up
-    connects    clients that were let in
-    most        clients connected at once so far
-    away        sessions kept for clients that aren't connected
-    received    messages taken; sent: messages given to subscribers
-    declined    messages not taken, because the client may not publish there
-    refused     what was said in the journal or only counted: clients turned away, cut off or told no
-    lost        messages at QoS 0, or wills, that couldn't be stored
-    unretained  messages not retained, because there are too many topics or bytes
-    """
-
-    connections: int
-    clients: int
-    most: int
-    away: int
-    subscriptions: int
-    retained: int
-    paused: bool
-    connects: int
-    received: int
-    sent: int
-    declined: int
-    refused: int
-    lost: int
-    unretained: int
 
 
 _CURES = {
@@ -102,6 +71,7 @@ class Hub:
         self.paused = False
         self.most = 0
         self.connects = self.received = self.declined = self.lost = 0
+        self.bytes_received = self.bytes_sent = 0
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         wall = (clock or Clock()).now
@@ -192,6 +162,9 @@ class Hub:
             refused=self.refusals.total,
             lost=self.lost,
             unretained=self.retained.refused,
+            shared=sum(bool(one.group) for member in self.broker.members.values() for one in member.held.values()),
+            bytes_received=self.bytes_received,
+            bytes_sent=self.bytes_sent,
         )
 
     # for connections

@@ -113,7 +113,7 @@ def test_the_figures_that_dashboards_expect(tmp_path: Path) -> None:
         async with house(tmp_path) as (_, port):
             peer, _ = await come(port, expiry=None)
             await take(peer, "$SYS/broker/clients/#", "$SYS/broker/version", qos=0)
-            told = {one.message.topic: one.message.payload for one in await receive(peer, 5)}
+            told = {one.message.topic: one.message.payload for one in await receive(peer, 7)}
             assert told["$SYS/broker/clients/connected"] == b"1"
             assert told["$SYS/broker/version"].startswith(b"redcar ")
             other, _ = await come(port, "other", expiry=None)
