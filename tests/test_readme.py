@@ -41,6 +41,11 @@ def test_the_rights_load(tmp_path: Path) -> None:
     rights.close()
 
 
+def test_the_source_loads(tmp_path: Path) -> None:
+    (tmp_path / "redcar.toml").write_text(blocks[4])
+    assert [one.name for one in config.load(tmp_path / "redcar.toml").source] == ["house"]
+
+
 def test_every_command_shown_exists() -> None:
     shown = set(re.findall(r"`redcar ([a-z]+)", readme))
     known = set(re.findall(r"^    ([a-z]+)", parser().format_help(), re.MULTILINE))

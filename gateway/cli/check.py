@@ -55,13 +55,15 @@ def check(args: argparse.Namespace) -> int:
 
 def _show(table: str) -> int:
     from gateway.settings import TABLES
+    from gateway.sources.mqtt import Config
     from gateway.typed import explained
 
-    shown = {name: cls for name, cls in TABLES.items() if table in ("", name)}
+    tables = TABLES | {"source": Config}
+    shown = {name: cls for name, cls in tables.items() if table in ("", name)}
     for name, cls in shown.items():
-        print(f"[[{name}]]" if name == "listener" else f"[{name}]", *explained(cls), "", sep="\n")
+        print(f"[[{name}]]" if name in ("listener", "source") else f"[{name}]", *explained(cls), "", sep="\n")
     if not shown:
-        print(f"there is no table {table}: there are {', '.join(TABLES)}")
+        print(f"there is no table {table}: there are {', '.join(tables)}")
     return 0 if shown else 1
 
 

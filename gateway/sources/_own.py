@@ -214,9 +214,8 @@ class Own(asyncio.Protocol):
     def _unusual(self, message: Publish) -> Publish:
         """A PUBLISH that took the long road: because of what it carries, or because its topic is new here."""
         if message.properties:
-            message.properties.pop(
-                Property.subscription_identifier, None
-            )  # asked for by an earlier owner of the session
+            # we ask for none: an earlier owner of our session did
+            message.properties.pop(Property.subscription_identifier, None)
             self._aliases.unwrap(message)
             message.properties = message.properties or None
         known = self._stream.known

@@ -56,9 +56,7 @@ class Config(Source, kw_only=True):
     protocol: Version = "5.0"
     client: Annotated[
         Literal["paho", "own"],
-        Meta(
-            description="who reads: paho, the library that most use, or our own, some times as fast, for a busy broker"
-        ),
+        Meta(description='"paho": the library that most use; "own": Redcar\'s own, some ten times as fast'),
     ] = "paho"
     client_id: Annotated[str | None, Meta(description="left out: redcar-, the gateway's name and ours")] = None
     username: User = None

@@ -169,6 +169,26 @@ def test_a_broker_that_falls_silent(client: str, protocol: str, loop: str, tmp_p
     tell(story, loop)
 
 
+def test_who_is_not_read_is_pinged_all_the_same(tmp_path: Path) -> None:
+    """While the disk is behind the broker's answers aren't read, and aren't missed. Our own client: paho's connection ends."""
+
+    async def story() -> None:
+        desk = Desk()
+        async with (
+            house(tmp_path / "data") as (gateway, _),
+            linked(gateway, desk, "own", "5.0", keepalive=1) as (peer, _asked, running),
+        ):
+            desk.full = True
+            peer.send(say("plant/a", b"x", 1))
+            assert await peer.got() == Ack(Kind.PUBACK, 1)
+            for _ in range(6):
+                assert isinstance(await peer.got(), Ping)
+                peer.send(Pong())
+            assert not running.done()
+
+    tell(story)
+
+
 @clients
 def test_the_brokers_keep_alive_counts(client: str, tmp_path: Path) -> None:
     """[MQTT-3.1.2-21]."""
