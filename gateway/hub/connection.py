@@ -34,6 +34,7 @@ _ALIVE = (
 )  # two minutes; the system's own settings take two hours
 _LINGER = 1.0  # seconds for a client to hear why it is cut off
 _EXPLAINED = frozenset(Reason) - {Reason.SUCCESS, Reason.SERVER_SHUTTING_DOWN, Reason.SESSION_TAKEN_OVER}
+_SLIGHT = 16_384  # bytes that a connection may make us hold without anybody looking at it
 _SOCKET_BUFFER = 65_536  # bytes the transport may hold before we keep messages in line instead
 
 
@@ -69,6 +70,8 @@ class Connection(asyncio.Protocol):
         """Bytes came in."""
         self._hub.bytes_received += len(data)
         self._follow(self.session.receive(data, self._hub.now()))
+        if self.session.weight > _SLIGHT:
+            self._hub.hoard(len(data))
         self._soon()
 
     def pause_writing(self) -> None:

@@ -48,7 +48,7 @@ class Limits(Struct, kw_only=True, frozen=True):
     unsent: Annotated[Size, Meta(description="for a client that reads slowly: closed (0x97)")] = 1_000_000
     held: Annotated[
         Size, Meta(description="half packets, unsent and unreleased messages of all clients: those go who hold most")
-    ] = 48_000_000
+    ] = 32_000_000
     waiting: Annotated[
         Count, Meta(description="stored messages for a client that is away: the oldest are given up, with a gap event")
     ] = 100_000

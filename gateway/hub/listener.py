@@ -82,6 +82,7 @@ class Hub:
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
+        self._hoarded = 0  # bytes since everybody was weighed
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
         self.doors: list[Door] = []
@@ -317,8 +318,15 @@ class Hub:
             self._said_at = now
             self._own_up()
 
+    def hoard(self, size: int) -> None:
+        """So many bytes came from those who make us hold some: don't wait for the sweep if they are many."""
+        self._hoarded += size
+        if self._hoarded > self.limits.held // 8:
+            self._shed()
+
     def _shed(self) -> None:
         """Each client's share of our memory is bounded, and so is that of all: beyond it those go who hold most."""
+        self._hoarded = 0
         weights: dict[Connection | Member, int] = {one: one.weight for one in self.connections}
         weights |= {one: QOS2_ID * len(one.qos2) for one in self.sessions if one.qos2}
         for one in heaviest(weights, self.limits.held):

@@ -46,9 +46,7 @@ from gateway.hub.topics import REPLAYS
 if TYPE_CHECKING:
     from gateway.hub.members import Member
 
-QOS2_ID = 125
-"""Bytes that a packet id occupies until it is released."""
-
+QOS2_ID = 125  # bytes that a packet id occupies until it is released
 _FOREVER = float("inf")
 _KNOWN = 10_000  # topics in the shared memory of checked ones
 
@@ -91,7 +89,7 @@ class Session:
     @property
     def weight(self) -> int:
         """Bytes it makes us hold: half a packet, what its client doesn't read, QoS 2 messages it doesn't release."""
-        return self._stream.kept + self.out.weight + QOS2_ID * len(self._qos2)
+        return self._stream.unfinished + self.out.weight + QOS2_ID * len(self._qos2)
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """What these bytes mean. All PUBLISHes come first, as one Batch; the rest in order."""
@@ -210,6 +208,7 @@ class Session:
         if self.over:
             return
         self.ended = reason, text
+        self._stream.drop()
         if not self.accepted:
             self.refuse(reason, text)
             return

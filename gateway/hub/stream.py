@@ -47,9 +47,14 @@ class Stream:
         self._broken = False
 
     @property
-    def kept(self) -> int:
-        """Bytes of packets that aren't complete."""
+    def unfinished(self) -> int:
+        """Bytes of a packet that isn't complete."""
         return len(self._rest)
+
+    def drop(self) -> None:
+        """Nothing more will be read."""
+        self._broken = True
+        self._rest.clear()
 
     def feed(self, data: bytes) -> list[Packet | Batch | ProtocolError]:
         """All packets that are complete now. A ProtocolError is the last item there will ever be."""
