@@ -120,8 +120,9 @@ def _sources(document: Document) -> list[Source]:
     made = [(place, one) for place, table_ in given if (one := table(Config, table_, document, place))]
     bindings.once([((*place, "name"), one.name) for place, one in made], document, "rename one")
     for place, one in made:
-        if one.password_file:
-            private(document.data["source"][place[1]]["password_file"], document, (*place, "password_file"))
+        for name in _SECRETS:
+            if getattr(one, name, None):
+                private(document.data["source"][place[1]][name], document, (*place, name))
         for index, topic in enumerate(one.topics):
             try:
                 check_filter(topic)

@@ -588,6 +588,20 @@ def test_in_the_configuration(tmp_path: Path) -> None:
     assert made.client == "own"
 
 
+def test_secrets_are_nobody_elses_business(tmp_path: Path) -> None:
+    for name in ("password", "key", "crt"):
+        (tmp_path / name).touch(mode=0o644)
+    file = tmp_path / "redcar.toml"
+    named = 'username = "anna"\npassword_file = "password"\ntls = true\ncertificate = "crt"\nkey = "key"\n'
+    file.write_text(TABLE + TOPICS + named)
+    with pytest.raises(ConfigError) as found:
+        load(file)
+    assert [(fault.place, fault.problem) for fault in found.value.faults] == [
+        ("source[1].password_file", "everybody can read 'password'"),
+        ("source[1].key", "everybody can read 'key'"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
