@@ -1,4 +1,7 @@
-"""One table of packets, written by hand from the standards: what it is, and its bytes. It feeds all codec tests."""
+"""One table of packets, written by hand from the standards: what it is, and its bytes. It feeds all codec tests.
+
+Among them the order of fields in CONNECT [MQTT-3.1.3-1] [MQTT-3.1.3-3].
+"""
 
 from typing import NamedTuple
 

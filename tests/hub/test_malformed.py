@@ -34,6 +34,15 @@ CONNECTS = [
     ("a property of others", "10 11 0004 4D515454 05 02 003C 03 23 0001 0001 63", MALFORMED, "0x23 can't stand in CONNECT"),
     ("an unknown property", "10 10 0004 4D515454 05 02 003C 02 7F 00 0001 63", MALFORMED, "0x7F can't stand"),
     ("will property outside", "10 13 0004 4D515454 05 02 003C 05 18 00000001 0001 63", MALFORMED, "0x18 can't stand"),
+    ("user name flag, no user name", "10 0D 0004 4D515454 04 82 003C 0001 63", MALFORMED, "in the middle"),  # [MQTT-3.1.2-17]
+    ("user name, no flag", "10 10 0004 4D515454 04 02 003C 0001 63 0001 75", MALFORMED, "too many"),  # [MQTT-3.1.2-16]
+    ("password flag alone", "10 10 0004 4D515454 04 C2 003C 0001 63 0001 75", MALFORMED, "in the middle"),  # [MQTT-3.1.2-19]
+    ("password, no flag", "10 13 0004 4D515454 04 82 003C 0001 63 0001 75 0001 70", MALFORMED, "too many"),  # [MQTT-3.1.2-18]
+    ("will flag, no will", "10 0D 0004 4D515454 04 06 003C 0001 63", MALFORMED, "ends in the middle"),  # [MQTT-3.1.2-9]
+    ("will topic, no will", "10 10 0004 4D515454 04 06 003C 0001 63 0001 77", MALFORMED, "in the middle"),  # [MQTT-3.1.2-9]
+    ("NUL in the client id", "10 0D 0004 4D515454 04 02 003C 0001 00", MALFORMED, "MQTT-1.5.4-2"),  # [MQTT-3.1.3-4]
+    ("will topic not UTF-8", "10 13 0004 4D515454 04 06 003C 0001 63 0001 FF 0001 78", MALFORMED, "1.5.4-1"),  # [MQTT-3.1.3-11]
+    ("user name not UTF-8", "10 12 0004 4D515454 04 82 003C 0001 63 0003 EDA080", MALFORMED, "1.5.4-1"),  # [MQTT-3.1.3-12]
     ("longer than 16 KiB", "10 FFFF7F", LARGE, "at most 16384"),
 ]  # fmt: skip
 
@@ -59,12 +68,16 @@ LATER = [
     ("no properties in 5.0", V5, "30 03 0001 61", MALFORMED, "ends in the middle"),
     ("empty topic", V311, "30 02 0000", VIOLATION, "MQTT-4.7.3-1"),
     ("empty topic without alias", V5, "30 03 0000 00", VIOLATION, "MQTT-4.7.3-1"),
-    ("+ in a topic", V311, "30 05 0003 612F2B", BAD_NAME, "MQTT-3.3.2-2"),
+    ("+ in a topic", V311, "30 05 0003 612F2B", BAD_NAME, "MQTT-3.3.2-2"),  # [MQTT-4.7.0-1]
     ("# in a topic", V5, "30 04 0001 23 00", BAD_NAME, "MQTT-3.3.2-2"),
     ("NUL in a topic", V311, "30 03 0001 00", MALFORMED, "MQTT-1.5.4-2"),
-    ("surrogate in a topic", V311, "30 05 0003 EDA080", MALFORMED, "MQTT-1.5.4-1"),
+    ("surrogate in a topic", V311, "30 05 0003 EDA080", MALFORMED, "MQTT-1.5.4-1"),  # [MQTT-3.3.2-1]
     ("overlong UTF-8", V311, "30 04 0002 C080", MALFORMED, "MQTT-1.5.4-1"),
     ("wildcard in a response topic", V5, "30 08 0001 61 04 08 0001 23", BAD_NAME, "MQTT-3.3.2-2"),
+    ("response topic not UTF-8", V5, "30 08 0001 61 04 08 0001 FF", MALFORMED, "MQTT-1.5.4-1"),  # [MQTT-3.3.2-13]
+    ("content type not UTF-8", V5, "30 08 0001 61 04 03 0001 FF", MALFORMED, "MQTT-1.5.4-1"),  # [MQTT-3.3.2-19]
+    ("user property's name not UTF-8", V5, "30 0B 0001 61 07 26 0001 FF 0001 61", MALFORMED, "1.5.4-1"),  # [MQTT-1.5.7-1]
+    ("NUL in a user property", V5, "30 0B 0001 61 07 26 0001 61 0001 00", MALFORMED, "1.5.4-2"),  # [MQTT-1.5.7-1]
     ("properties beyond the packet", V5, "30 04 0001 61 05", MALFORMED, "longer than their packet"),
     ("property cut off", V5, "30 06 0001 61 02 02 00", MALFORMED, "ends in the middle"),
     ("payload format 2", V5, "30 06 0001 61 02 01 02", VIOLATION, "payload_format can't be 2"),
@@ -74,8 +87,8 @@ LATER = [
     ("puback with flags", V311, "41 02 0001", MALFORMED, "MQTT-2.1.3-1"),
     ("puback of 0", V311, "40 02 0000", MALFORMED, "MQTT-2.2.1-3"),
     ("puback too long in 3.1.1", V311, "40 03 0001 00", MALFORMED, "1 bytes too many"),
-    ("pubrel without its flags", V311, "60 02 0001", MALFORMED, "MQTT-2.1.3-1"),
-    ("subscribe without its flags", V311, "80 06 0001 0001 61 00", MALFORMED, "MQTT-2.1.3-1"),
+    ("pubrel without its flags", V311, "60 02 0001", MALFORMED, "MQTT-2.1.3-1"),  # [MQTT-3.6.1-1]
+    ("subscribe without its flags", V311, "80 06 0001 0001 61 00", MALFORMED, "MQTT-2.1.3-1"),  # [MQTT-3.8.1-1]
     ("subscribe to nothing", V311, "82 02 0001", VIOLATION, "MQTT-3.8.3-2"),
     ("subscribe with id 0", V311, "82 06 0000 0001 61 00", MALFORMED, "MQTT-2.2.1-3"),
     ("subscribe with qos 3", V311, "82 06 0001 0001 61 03", MALFORMED, "MQTT-3.8.3-5"),
@@ -85,6 +98,9 @@ LATER = [
     ("subscription identifier 0", V5, "82 09 0001 02 0B00 0001 61 00", VIOLATION, "can't be 0"),
     ("two subscription identifiers", V5, "82 0B 0001 04 0B01 0B02 0001 61 00", VIOLATION, "stands twice"),
     ("no local on a shared one", V5, "82 10 0001 00 000A 2473686172652F612F62 04", VIOLATION, "MQTT-3.8.3-4"),
+    ("filter not UTF-8", V311, "82 06 0001 0001 FF 00", MALFORMED, "MQTT-1.5.4-1"),  # [MQTT-3.8.3-1]
+    ("NUL in a filter", V311, "82 06 0001 0001 00 00", MALFORMED, "MQTT-1.5.4-2"),  # [MQTT-4.7.3-2]
+    ("group without a filter", V5, "82 0E 0001 00 0008 2473686172652F67 00", BAD_FILTER, "MQTT-4.8.2-2"),
     ("empty filter", V311, "82 05 0001 0000 00", VIOLATION, "MQTT-4.7.3-1"),
     ("# not last", V311, "82 08 0001 0003 232F61 00", BAD_FILTER, "MQTT-4.7.1-1"),
     ("# not alone", V311, "82 07 0001 0002 6123 00", BAD_FILTER, "MQTT-4.7.1-1"),
@@ -92,7 +108,8 @@ LATER = [
     ("filter without options", V311, "82 05 0001 0001 61", MALFORMED, "ends in the middle"),
     ("1001 filters", V311, "82 A41F 0001" + "0001 61 00" * 1001, Reason.QUOTA_EXCEEDED, "more than 1000"),
     ("unsubscribe from nothing", V311, "A2 02 0001", VIOLATION, "MQTT-3.10.3-2"),
-    ("unsubscribe without flags", V311, "A0 05 0001 0001 61", MALFORMED, "MQTT-2.1.3-1"),
+    ("unsubscribe without flags", V311, "A0 05 0001 0001 61", MALFORMED, "MQTT-2.1.3-1"),  # [MQTT-3.10.1-1]
+    ("unsubscribe, not UTF-8", V311, "A2 05 0001 0001 FF", MALFORMED, "MQTT-1.5.4-1"),  # [MQTT-3.10.3-1]
     ("pingreq with a body", V311, "C0 01 00", MALFORMED, "too many"),
     ("disconnect with a body in 3.1.1", V311, "E0 01 00", MALFORMED, "too many"),
     ("disconnect, expiry twice", V5, "E0 0C 00 0A 11 00000001 11 00000001", VIOLATION, "stands twice"),

@@ -60,7 +60,7 @@ def test_properties_pass_unaltered(lasting: bool, tmp_path: Path) -> None:
 
 @both
 def test_names_are_taken_as_they_are(version: int) -> None:
-    """[MQTT-3.3.2-3] [MQTT-4.7.3-4] [MQTT-1.5.4-3]: characters that look alike are different."""
+    """[MQTT-3.3.2-3] [MQTT-4.7.3-4] [MQTT-1.5.4-3] [MQTT-4.3.1-1]: characters that look alike are different."""
     names = ["a", "A", "/a", "a/", "a//b", " a", "é", "e\u0301", "\ufeffa", "a\ufeff", "\U0001d11e"]
 
     async def story() -> None:
@@ -101,7 +101,7 @@ def test_dup_says_nothing_about_the_next_hop(version: int, qos: int) -> None:
 @both
 def test_each_qos_is_answered_as_it_has_to_be(version: int) -> None:
     """[MQTT-3.3.4-1] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11] [MQTT-2.2.1-5] [MQTT-3.4.2-1] [MQTT-3.5.2-1]
-    [MQTT-3.7.2-1]"""
+    [MQTT-3.6.2-1] [MQTT-3.7.2-1]"""
 
     async def story() -> None:
         async with hub_at(Desk()) as (_, port):
@@ -143,6 +143,20 @@ def test_an_id_that_was_acknowledged_is_a_new_message(version: int) -> None:
     asyncio.run(story())
 
 
+def test_the_four_steps_are_taken_also_for_what_has_expired() -> None:
+    """[MQTT-4.3.3-13]"""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            peer = await enter(port)
+            peer.send(say(qos=2, id=7, properties={Property.message_expiry: 0}))
+            assert await peer.got() == Ack(Kind.PUBREC, 7)
+            peer.send(Ack(Kind.PUBREL, 7))
+            assert await peer.got() == Ack(Kind.PUBCOMP, 7)
+
+    asyncio.run(story())
+
+
 def test_an_id_that_was_refused_is_a_new_message() -> None:
     """[MQTT-4.3.3-9]"""
 
@@ -178,7 +192,7 @@ def test_qos_2_is_passed_on_once_however_often_it_comes(version: int) -> None:
 
 
 def test_aliases_are_a_matter_of_one_connection(tmp_path: Path) -> None:
-    """[MQTT-3.3.2-7] [MQTT-3.3.2-12] [MQTT-3.3.2-11]: all that CONNACK allows may be used, and are forgotten with it."""
+    """[MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-12] [MQTT-3.3.2-11]: all that CONNACK allows may be used, and are forgotten with it."""
 
     def short(alias: int, topic: str = "") -> Packet:
         return Delivery(Publish(topic, b"x", 0, properties={Property.topic_alias: alias}))

@@ -31,7 +31,7 @@ TOO_DEEP = "/" * 600
 @both
 def test_each_filter_has_its_answer_in_its_place(version: int) -> None:
     """[MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1] [MQTT-3.9.3-2]
-    [MQTT-2.2.1-6]"""
+    [MQTT-2.2.1-6] [MQTT-2.2.2-1]"""
 
     async def story() -> None:
         async with hub_at(Desk()) as (_, port):

@@ -57,7 +57,7 @@ def test_the_handshake() -> None:
     assert web.receive(shake() + frame(b"abc"), out.append) == b"abc"
     assert out[0].startswith(b"HTTP/1.1 101 ")
     assert b"Sec-WebSocket-Accept: " + ACCEPT in out[0]
-    assert b"Sec-WebSocket-Protocol: mqtt\r\n" in out[0]
+    assert b"Sec-WebSocket-Protocol: mqtt\r\n" in out[0]  # [MQTT-6.0.0-4]
 
 
 @pytest.mark.parametrize(
