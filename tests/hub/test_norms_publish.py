@@ -192,7 +192,8 @@ def test_qos_2_is_passed_on_once_however_often_it_comes(version: int) -> None:
 
 
 def test_aliases_are_a_matter_of_one_connection(tmp_path: Path) -> None:
-    """[MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-12] [MQTT-3.3.2-11]: all that CONNACK allows may be used, and are forgotten with it."""
+    """[MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-12] [MQTT-3.3.2-11]: all that CONNACK allows
+    may be used, and are forgotten with the connection."""
 
     def short(alias: int, topic: str = "") -> Packet:
         return Delivery(Publish(topic, b"x", 0, properties={Property.topic_alias: alias}))
