@@ -104,7 +104,10 @@ class Access(Struct, kw_only=True):
     users: Annotated[
         FilePath | None, Meta(description="file of names and hashed passwords, made by redcar user add")
     ] = None
-    anonymous: Annotated[bool, Meta(description="let clients in without a password, on loopback only")] = True
+    anonymous: Annotated[
+        bool | None,
+        Meta(description="let clients in without a password, on loopback only; if left out, until users exist"),
+    ] = None
     acl: Annotated[
         FilePath | None,
         Meta(description="file of rules: who may use which topics; without it a user has the tree <user>/#"),

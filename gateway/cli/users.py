@@ -61,7 +61,8 @@ def _add(args: argparse.Namespace) -> int:
     from gateway.hub.users import add_user, is_name, list_users
 
     file, named = _file(args)
-    if args.name in list_users(file):
+    known = list_users(file)
+    if args.name in known:
         print(
             f"there is a user {args.name} in {file} already: redcar user passwd {args.name} gives it another password"
         )
@@ -71,6 +72,8 @@ def _add(args: argparse.Namespace) -> int:
     print(f"{args.name} may connect now; {file} has {_count(file)}")
     if not named:
         print(f'to use it, write under [access] in {_config(args)}: users = "{file.name}"; then restart the gateway')
+    if not known:
+        print("from now on clients on this machine need a name, too, unless [access] says anonymous = true")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Who may connect, and what clients may publish and have.
 
-Without users there is no way in but loopback. Hashing takes a tenth of a second and more on a Raspberry Pi, so it is
+Without users there is no way in but loopback, where nobody needs a name; once there are some, everybody does, unless
+``anonymous`` is asked for. Hashing takes a tenth of a second and more on a Raspberry Pi, so it is
 done in threads that stand back for everything else, and what was right once is remembered under a key that dies with the
 process. A thousand devices that come back at once should have made passwords (``redcar user add --generate``).
 """
@@ -62,7 +63,7 @@ class Access:
     def __init__(
         self,
         users: Path | None = None,
-        anonymous: bool = True,
+        anonymous: bool | None = None,
         limits: Limits | None = None,
         acl: Path | None = None,
     ) -> None:
@@ -74,8 +75,9 @@ class Access:
         self._anonymous = anonymous
         self._limits = limits or Limits()
         self._users: dict[str, Secret] = {}
-        self.outdated: set[str] = set()
-        """Users who are gone or have another password, until whoever ends their connections has done so."""
+        self.outdated: set[str | None] = set()
+        """Users who are gone or have another password, until whoever ends their connections has done so. None: clients
+        without a name, who aren't let in any more."""
         self._stamp: tuple[int, ...] | None = None
         self._guesses = Guesses(self._limits.wrong, time.monotonic)
         self._key = secrets.token_bytes(32)
@@ -83,6 +85,7 @@ class Access:
         self._trying: dict[bytes, asyncio.Future[bool]] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "scrypt", _step_back)
         self._load()
+        self.outdated.clear()
         if acl:
             self._acl_stamp = _stamp(acl)
             self._rights = rights.load(acl)
@@ -108,7 +111,6 @@ class Access:
         anonymous  whether the listener lets clients in without a name, if the settings do
         certified  the name in the client's certificate; None where the listener asks for none
         """
-        anonymous = anonymous and self._anonymous and is_loopback(address)
         if certified is not None:
             if not is_name(certified):
                 text = f"its certificate's common name {certified[:64]!r} can't be a user's name: make another"
@@ -117,15 +119,19 @@ class Access:
                 text = f"it says it is {name!r}, its certificate says {certified!r}: leave the user name out"
                 raise Refused(Reason.BAD_USER_OR_PASSWORD, text)
             return certified
-        if name is None:
-            if anonymous:
-                return None
-            cure = "set the user name and password made by redcar user add"
-            raise Refused(Reason.NOT_AUTHORIZED, f"came without a user name: {cure}")
         try:
             self._load()
         except ConfigError as error:
             raise Refused(Reason.SERVER_UNAVAILABLE, str(error)) from error
+        asked = not self._users if self._anonymous is None else self._anonymous
+        local = anonymous and is_loopback(address)
+        anonymous = local and asked
+        if name is None:
+            if anonymous:
+                return None
+            cure = "set the user name and password made by redcar user add"
+            more = ", or write anonymous = true under [access]" if local else ""
+            raise Refused(Reason.NOT_AUTHORIZED, f"came without a user name: {cure}{more}")
         if self._guesses.too_many(address, name):
             text = f"too many wrong passwords for user {name[:64]!r} from there: they are looked at again in a minute"
             raise Refused(Reason.BANNED, text)
@@ -243,6 +249,8 @@ class Access:
             return
         fresh = users.read(self._path) if stamp else {}
         self.outdated |= {name for name, secret in self._users.items() if fresh.get(name) != secret}
+        if fresh and not self._users and self._anonymous is None:
+            self.outdated.add(None)
         self._stamp, self._users = stamp, fresh
 
 

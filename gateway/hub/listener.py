@@ -250,7 +250,10 @@ class Hub:
         for connection in list(self.connections):
             session = connection.session
             if session.accepted and not connection.door.client_ca and session.user in self.access.outdated:
-                connection.end(Reason.ADMINISTRATIVE_ACTION, f"user {session.user!r} was removed or has a new password")
+                text = f"user {session.user!r} was removed or has a new password"
+                if session.user is None:
+                    text = "there are users now: it needs a name, or anonymous = true under [access]"
+                connection.end(Reason.ADMINISTRATIVE_ACTION, text)
         self.access.outdated.clear()
         for member, filter in self.broker.recheck():
             self.refusals.note("acl", f"client {member.client_id!r} doesn't get {filter!r} any more")

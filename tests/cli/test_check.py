@@ -117,6 +117,7 @@ def test_a_first_user_lets_the_network_in(capsys: pytest.CaptureFixture[str]) ->
     assert lines == [
         f"workshop may connect now; {users} has 1 user",
         'to use it, write under [access] in redcar.toml: users = "users"; then restart the gateway',
+        "from now on clients on this machine need a name, too, unless [access] says anonymous = true",
     ]
     Path("redcar.toml").write_text('[[listener]]\naddress = "0.0.0.0"\n[access]\nusers = "users"\n')
     assert run(capsys, "check")[0] == 0

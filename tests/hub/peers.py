@@ -123,7 +123,7 @@ async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
 async def hub_at(desk: Desk, limits: Limits | None = None, users: Path | None = None) -> AsyncIterator[tuple[Hub, int]]:
     """A hub on a free port; at the end every slot must have been given back."""
     limits = limits or Limits()
-    hub = Hub(desk, Retained(limits), Access(users, limits=limits), limits)
+    hub = Hub(desk, Retained(limits), Access(users, True, limits), limits)
     port = await hub.listen("127.0.0.1", 0)
     try:
         yield hub, port

@@ -89,6 +89,7 @@ ADMIT = [
     ("anonymous", True, None, None, "127.0.0.1", None),
     ("anonymous from elsewhere", True, None, None, "10.0.0.9", Reason.NOT_AUTHORIZED),
     ("anonymous where that is off", False, None, None, "127.0.0.1", Reason.NOT_AUTHORIZED),
+    ("anonymous where nobody asked for it", None, None, None, "127.0.0.1", Reason.NOT_AUTHORIZED),
     ("right", False, "kitchen", b"secret", "10.0.0.9", "kitchen"),
     ("wrong", True, "kitchen", b"Secret", "127.0.0.1", Reason.BAD_USER_OR_PASSWORD),
     ("no password", True, "kitchen", None, "127.0.0.1", Reason.BAD_USER_OR_PASSWORD),
@@ -100,7 +101,7 @@ ADMIT = [
 def test_admission(
     tmp_path: Path,
     case: str,
-    anonymous: bool,
+    anonymous: bool | None,
     name: str | None,
     password: bytes | None,
     address: str,
@@ -204,6 +205,24 @@ def test_a_made_password_is_checked_at_once_and_a_wrong_one_is_not(
             with pytest.raises(Refused):
                 await access.admit("device", b"wrong", "10.0.0.1")
             assert tried[1:] == [cost, NOBODY.n]
+        access.close()
+
+    asyncio.run(story())
+
+
+def test_anonymous_until_users_exist(tmp_path: Path) -> None:
+    async def story() -> None:
+        access = Access(tmp_path / "users")
+        assert await access.admit(None, None, "127.0.0.1") is None
+        assert await access.admit("kitchen", b"any", "127.0.0.1") is None, "nobody has a name yet"
+        assert not access.refresh()
+        add_user(tmp_path / "users", "kitchen", "secret")
+        with pytest.raises(Refused) as caught:
+            await access.admit(None, None, "127.0.0.1")
+        cure = "set the user name and password made by redcar user add, or write anonymous = true under [access]"
+        assert str(caught.value) == f"came without a user name: {cure}"
+        assert access.refresh()
+        assert access.outdated == {None}, "who is inside without a name has to go"
         access.close()
 
     asyncio.run(story())

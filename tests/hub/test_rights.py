@@ -20,7 +20,7 @@ from gateway.hub.retained import Retained
 from gateway.hub.rights import covers, load
 from gateway.hub.topics import Tree, matches
 from gateway.hub.users import add_user, remove_user
-from tests.hub.peers import Desk, Peer, _open, farewell, knock, say, until
+from tests.hub.peers import Desk, Peer, _open, enter, farewell, knock, say, until
 
 LEVELS = ["a", "b", "", "$x"]
 TOPICS = ["/".join(levels) for size in (1, 2, 3, 4) for levels in product(LEVELS, repeat=size)]
@@ -234,6 +234,25 @@ def test_who_came_in_by_a_password_that_is_gone_is_cut_off(how: str, tmp_path: P
             await until(lambda: len(hub.connections) == len(names) - 1)
             if others:
                 assert await others[-1].silent()
+        finally:
+            await hub.close()
+            while _open:
+                await _open.pop().close()
+
+    asyncio.run(story())
+
+
+def test_the_first_user_ends_the_time_without_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        users = tmp_path / "users"
+        hub = Hub(Desk(), Retained(), Access(users))
+        port = await hub.listen("127.0.0.1", 0)
+        somebody = await enter(port)
+        add_user(users, "kitchen", "pw")
+        try:
+            assert await farewell(somebody) == Reason.ADMINISTRATIVE_ACTION
+            assert "there are users now: it needs a name, or anonymous = true under [access]" in caplog.text
+            await come(port, "kitchen")
         finally:
             await hub.close()
             while _open:
