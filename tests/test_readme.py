@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 from gateway import config
-from gateway.cli import parser
+from gateway.cli import main, parser
 from gateway.hub.access import Access
 from gateway.hub.users import add_user
 from rules.load import load as load_rules
+from tests.parts import need
 
 readme = (Path(__file__).parent.parent / "README.md").read_text()
 blocks = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
@@ -33,8 +34,12 @@ def test_the_rule_loads(tmp_path: Path) -> None:
 def test_the_rights_load(tmp_path: Path) -> None:
     (tmp_path / "acl.toml").write_text(blocks[3])
     add_user(tmp_path / "users", "sensors", "secret")
+    need("openssl", "openssl")
+    assert main(["tls", "init", "--folder", str(tmp_path / "tls")]) == 0
     (tmp_path / "redcar.toml").write_text(blocks[2])
-    assert config.load(tmp_path / "redcar.toml").listener[0].address == "0.0.0.0"
+    listeners = config.load(tmp_path / "redcar.toml").listener
+    assert [one.port for one in listeners] == [1883, 8883, 9001]
+    assert {one.address for one in listeners} == {"0.0.0.0"}
     rights = Access(tmp_path / "users", acl=tmp_path / "acl.toml")
     assert rights.may_publish("sensors", "plant/hall/air-1") is None
     assert rights.may_publish("sensors", "other") is not None

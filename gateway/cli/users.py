@@ -27,7 +27,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = group.add_subparsers(metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="add a user, or give one a new password")
+    add = actions.add_parser("add", help="add a user")
     add.add_argument("name", metavar="NAME")
     add.set_defaults(run=_add)
     passwd = actions.add_parser("passwd", help="give a user a new password")
@@ -97,7 +97,16 @@ def _remove(args: argparse.Namespace) -> int:
         print(f"there is no user {args.name} in {file}; one that a certificate names: redcar tls revoke {args.name}")
         return 1
     print(f"{args.name} is removed; {file} has {_count(file)}")
+    if _certificates_let_in(args):
+        print(f"a certificate that names {args.name} still lets in, if there is one: redcar tls revoke {args.name}")
     return 0
+
+
+def _certificates_let_in(args: argparse.Namespace) -> bool:
+    from gateway import places
+
+    listeners = [] if args.file else places.read(_config(args)).data.get("listener", [])
+    return isinstance(listeners, list) and any(isinstance(one, dict) and "client_ca" in one for one in listeners)
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -68,6 +68,15 @@ def test_add_passwd_list_remove(site: Path, capsys: pytest.CaptureFixture[str]) 
     assert "secret" not in out + err + file.read_text()
 
 
+def test_a_removed_user_may_have_a_certificate(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "redcar.toml").write_text('[[listener]]\nclient_ca = "tls/ca.crt"\n')
+    assert say("remove", "panel") == 0
+    assert (
+        "a certificate that names panel still lets in, if there is one: redcar tls revoke panel"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_list_without_users(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (site / "users").unlink()
     assert say("list") == 0
