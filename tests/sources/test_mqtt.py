@@ -590,7 +590,8 @@ def test_in_the_configuration(tmp_path: Path) -> None:
 
 def test_secrets_are_nobody_elses_business(tmp_path: Path) -> None:
     for name in ("password", "key", "crt"):
-        (tmp_path / name).touch(mode=0o644)
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o644)
     file = tmp_path / "redcar.toml"
     named = 'username = "anna"\npassword_file = "password"\ntls = true\ncertificate = "crt"\nkey = "key"\n'
     file.write_text(TABLE + TOPICS + named)
