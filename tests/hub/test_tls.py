@@ -14,12 +14,13 @@ import pytest
 import uvloop
 
 from gateway.cli import main
+from gateway.hub import encode
 from gateway.hub.doors import Door
 from gateway.hub.limits import Limits
-from gateway.hub.packets import V5, Connack, Connect
+from gateway.hub.packets import V5, V311, Connack, Connect
 from gateway.hub.reasons import Reason
 from gateway.hub.tls import Unusable, context
-from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, knock, until
+from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, knock, say, until
 from tests.hub.test_clients import _mosquitto, ended, run
 from tests.parts import need
 
@@ -313,6 +314,63 @@ def test_large_packets_both_ways(web: bool, loop: str, tls: Path) -> None:
                 await asyncio.to_thread(client.loop_stop)
 
     tell(story, loop)
+
+
+@loops
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_resumed_session_is_the_same_user(newest: ssl.TLSVersion, loop: str, tls: Path) -> None:
+    """Microcontrollers save the second handshake; the certificate isn't sent again then."""
+
+    async def story() -> None:
+        desk = Desk()
+        async with hub_at(desk) as (hub, _):
+            port = await hub.listen(door=listening(tls / "tls", mutual=True))
+            settings = ssl.create_default_context(cafile=str(tls / "tls" / "ca.crt"))
+            settings.load_cert_chain(tls / "tls" / "client-kitchen.crt", tls / "tls" / "client-kitchen.key")
+            settings.maximum_version = newest
+
+            def visit(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
+                with (
+                    socket.create_connection(("127.0.0.1", port), 10) as plain,
+                    settings.wrap_socket(plain, server_hostname="localhost", session=session) as end,
+                ):
+                    end.send(CONNECT + encode.encode(say("kitchen/a"), V311))
+                    wire = b""
+                    while len(wire) < 8:
+                        wire += end.recv(100)
+                    assert wire == b"\x20\2\0\0\x40\2\0\1"
+                    return end.session, end.session_reused
+
+            session, _ = await asyncio.to_thread(visit, None)
+            _, reused = await asyncio.to_thread(visit, session)
+            assert reused
+            assert [one.user for one in desk.messages] == ["kitchen", "kitchen"]
+
+    tell(story, loop)
+
+
+def test_a_certificate_is_the_user_inside_websocket_too(tls: Path) -> None:
+    async def story() -> None:
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        desk = Desk()
+        async with hub_at(desk) as (hub, _):
+            port = await hub.listen(door=listening(tls / "tls", mutual=True, websocket=True))
+            client = paho.Client(CallbackAPIVersion.VERSION2, transport="websockets")
+            own = tls / "tls" / "client-attic"
+            client.tls_set(str(tls / "tls" / "ca.crt"), f"{own}.crt", f"{own}.key")
+            client.connect_async("localhost", port)
+            client.loop_start()
+            try:
+                client.publish("attic/a", b"x", 1)
+                await until(lambda: desk.messages)
+                assert desk.messages[0].user == "attic"
+            finally:
+                client.disconnect()
+                await asyncio.to_thread(client.loop_stop)
+
+    asyncio.run(story())
 
 
 @contextmanager
