@@ -72,7 +72,7 @@ def _tls(listener: Listener, written: dict[str, Any], index: int, document: Docu
         private(written["key"], document, ("listener", index, "key"))
     if not listener.certificate or len(document.faults) > before:
         return
-    from gateway.hub.tls import Unusable, context
+    from gateway.hub.certificates import Unusable, context
 
     try:
         context(listener.certificate, listener.key, listener.client_ca, listener.client_crl)

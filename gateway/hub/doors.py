@@ -4,13 +4,18 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import Struct
 
 from gateway.errors import ConfigError, Fault
+from gateway.hub.certificates import Unusable, context, ends
 from gateway.hub.layers import InWebSocket, Note
-from gateway.hub.tls import InTls, Unusable, context
+from gateway.hub.tls import InTls
+
+_DAY = 86_400_000_000  # µs
+_SOON = 30  # days
 
 log = logging.getLogger("redcar.hub")
 
@@ -36,6 +41,7 @@ class Door(Struct, kw_only=True):
     anonymous: bool = True
     context: ssl.SSLContext | None = None
     stamp: tuple[int, ...] = ()
+    looked: int = -1
 
     def prepare(self) -> None:
         """Get ready for TLS, if it speaks that. Raises ConfigError for files that can't be used."""
@@ -48,8 +54,13 @@ class Door(Struct, kw_only=True):
             raise ConfigError([Fault("redcar.toml", 0, "listener", error.problem, error.cure)]) from error
         self.stamp = stamp
 
-    def refresh(self) -> bool:
-        """Take renewed files; keep the old ones if the new ones can't be used. Whether somebody may have been shut out."""
+    def refresh(self, now: int) -> bool:
+        """Take renewed files; keep the old ones if the new ones can't be used. Whether somebody may have been shut out.
+
+        now  wall clock: a certificate that ends soon is said once a day"""
+        if self.certificate and (day := now // _DAY) != self.looked:
+            self.looked = day
+            self._look(self.certificate, datetime.fromtimestamp(now / 1e6, UTC))
         if self.certificate is None or (stamp := self._stamp()) == self.stamp:
             return False
         self.stamp = stamp
@@ -59,6 +70,7 @@ class Door(Struct, kw_only=True):
             log.error("%s: the files before still count: %s; %s", self.name, error.problem, error.cure)
             return False
         log.info("%s: renewed certificates are in use from now on", self.name)
+        self.looked = -1
         return bool(self.client_ca)
 
     def dress(self, connection: asyncio.Protocol, note: Note) -> asyncio.Protocol:
@@ -78,6 +90,17 @@ class Door(Struct, kw_only=True):
     def spoken(self) -> str:
         """What clients have to speak."""
         return "MQTT" + " in WebSocket" * self.websocket + " in TLS" * bool(self.certificate)
+
+    def _look(self, certificate: str, now: datetime) -> None:
+        try:
+            end = ends(certificate)
+        except (OSError, ValueError):
+            return  # that it can't be used is said elsewhere
+        days, cure = (end - now).days, "delete it and run redcar tls init, or renew it your way"
+        if days < 0:
+            log.error("%s: %s has ended on %s: clients turn away: %s", self.name, certificate, end.date(), cure)
+        elif days < _SOON:
+            log.warning("%s: %s ends in %d days, then clients turn away: %s", self.name, certificate, days, cure)
 
     def _stamp(self) -> tuple[int, ...]:
         try:

@@ -74,7 +74,7 @@ class Hub:
         self.bytes_received = self.bytes_sent = 0
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        wall = (clock or Clock()).now
+        wall = self._wall = (clock or Clock()).now
         self.replays = Replays(self.broker, history, wall) if history else None
         self.refusals = Refusals(self.now)
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will, self.refusals.note)
@@ -312,7 +312,7 @@ class Hub:
         self.sessions.sweep(now)
         self._shed()
         for door in self.doors:
-            if door.refresh():
+            if door.refresh(self._wall()):
                 self._anew(door)
         if self.access.refresh():
             self.recheck()

@@ -6,10 +6,8 @@ lets a half-open one stand uncounted, and differs between asyncio and uvloop.
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from typing import Any
 
-from gateway.errors import RedcarError
 from gateway.hub.layers import Layer, Note
 from gateway.hub.strangers import stranger
 
@@ -54,54 +52,6 @@ _REASONS = {  # OpenSSL's names of what went wrong -> problem, cure
     ),
 }
 _LEFT = f"it went away in the midst of the handshake: if it doesn't trust us, {_TRUST}, and {_NAMES}"
-
-
-class Unusable(RedcarError):
-    """A file that can't be used for TLS."""
-
-    def __init__(self, problem: str, cure: str) -> None:
-        super().__init__(f"{problem}: {cure}")
-        self.problem, self.cure = problem, cure
-
-
-def context(certificate: str, key: str | None, ca: str | None, crl: str | None) -> ssl.SSLContext:
-    """What a server needs. Raises Unusable."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # TLS 1.2 and later
-    made.options |= ssl.OP_NO_RENEGOTIATION
-    locked = []
-
-    def password() -> str:
-        locked.append(True)  # or OpenSSL would ask on a terminal that a service doesn't have
-        return ""
-
-    what = f"{certificate} with {key or 'the key in it'}"
-    try:
-        _use(what, made.load_cert_chain, certificate, key, password)
-    except Unusable as error:
-        if locked:
-            cure = "store the key without one: openssl pkey -in OLD -out NEW"
-            raise Unusable(f"{what} needs a password", cure) from error
-        raise
-    if ca:
-        _use(ca, made.load_verify_locations, ca)
-        made.verify_mode = ssl.CERT_REQUIRED
-    if crl:
-        _use(crl, made.load_verify_locations, crl)
-        made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    return made
-
-
-def _use(what: str, load: Callable[..., None], *files: Any) -> None:
-    try:
-        load(*files)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise Unusable(f"{what} don't belong together", "name the key of this certificate") from error
-        cure = 'make certificates with "redcar tls init", or convert it'
-        raise Unusable(f"{what} can't be used for TLS: it isn't PEM", cure) from error
-    except OSError as error:
-        cure = 'make certificates with "redcar tls init", and let the service\'s user read them'
-        raise Unusable(f"{what} can't be read ({(error.strerror or str(error)).lower()})", cure) from error
 
 
 def explain(error: ssl.SSLError) -> str:

@@ -115,10 +115,10 @@ def test_a_renewed_certificate_counts_at_once(tls: Path, tmp_path: Path) -> None
                 serials.append(peer.writer.get_extra_info("peercert")["serialNumber"])
                 (folder / "server.crt").unlink()
                 assert main(["tls", "init", "--folder", str(folder)]) == 0
-                hub.doors[-1].refresh()
+                hub.doors[-1].refresh(0)
             assert serials[0] != serials[1]
             (folder / "server.crt").write_text("no certificate")
-            hub.doors[-1].refresh()
+            hub.doors[-1].refresh(0)
             await over_tls(port, folder)
 
     asyncio.run(story())

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,11 @@ import uvloop
 
 from gateway.cli import main
 from gateway.hub import encode
+from gateway.hub.certificates import Unusable, context, ends
 from gateway.hub.doors import Door
 from gateway.hub.limits import Limits
 from gateway.hub.packets import V5, V311, Connack, Connect
 from gateway.hub.reasons import Reason
-from gateway.hub.tls import Unusable, context
 from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, knock, say, until
 from tests.hub.test_clients import _mosquitto, ended, run
 from tests.parts import need
@@ -443,3 +444,41 @@ def test_files_that_are_no_use(tls: Path, tmp_path: Path) -> None:
         with pytest.raises(Unusable) as caught:
             context(*files)
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("years", [1, 30])
+def test_until_when_a_certificate_lasts(years: int, tmp_path: Path) -> None:
+    """Up to 2049 in two digits, later in four (RFC 5280, 4.1.2.5)."""
+    from cryptography import x509
+
+    file = tmp_path / "x.crt"
+    one = (
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        str(tmp_path / "key"),
+        "-out",
+        str(file),
+    )
+    subprocess.run([*one, "-days", str(365 * years), "-subj", "/CN=x"], check=True, capture_output=True)
+    assert ends(str(file)) == x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+
+
+def test_a_certificate_that_ends_soon_is_said_once_a_day(tls: Path, caplog: pytest.LogCaptureFixture) -> None:
+    door = listening(tls / "tls")
+    door.prepare()
+    end = ends(str(door.certificate))
+    day = 86_400_000_000
+    last = int(end.timestamp() * 1e6)
+    for now in (last - 31 * day, last - 20 * day, last - 20 * day + 1, last - 19 * day, last + 1):
+        door.refresh(now)
+    cure = "delete it and run redcar tls init, or renew it your way"
+    assert caplog.messages == [
+        f"127.0.0.1:0: {door.certificate} ends in 20 days, then clients turn away: {cure}",
+        f"127.0.0.1:0: {door.certificate} ends in 19 days, then clients turn away: {cure}",
+        f"127.0.0.1:0: {door.certificate} has ended on {end.date()}: clients turn away: {cure}",
+    ]
