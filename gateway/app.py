@@ -294,7 +294,9 @@ async def _status(gateway: Gateway) -> dict[str, Any]:
         for one in gateway.ingest.bound
         if one.context.drops
     ]
-    return {**gateway.care.said(), "sinks": sinks, "links": links}
+    listeners = [f"{one.spoken} on {one.name}" for one in gateway.hub.doors]
+    hub = {**structs.asdict(gateway.hub.status()), "listeners": listeners}
+    return {**gateway.care.said(), "sinks": sinks, "links": links, "hub": hub}
 
 
 async def _watch(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway import bindings
 from gateway.errors import ConfigError
-from gateway.places import Document, Place, mode, private
+from gateway.places import LENT, Document, Place, mode, private
 from gateway.settings import Access, Listener
 from gateway.typed import shown
 
@@ -58,8 +58,12 @@ def _overlap(listener: Listener, ip: Any, index: int, listeners: list[Listener],
 def _tls(listener: Listener, written: dict[str, Any], index: int, document: Document) -> None:
     """Whether the files of a TLS listener are there and fit together."""
     before = len(document.faults)
+    lent = False
     for name in ("certificate", "key", "client_ca", "client_crl"):
-        if name != "key" and name in written and not mode(document.file.parent / written[name]):
+        if name in written and not mode(document.file.parent / written[name]):
+            if written[name].startswith(LENT):
+                lent = True
+                continue
             cure = "run redcar tls init, or name the file that is there"
             document.fault(("listener", index, name), f"{shown(written[name])} can't be found", cure)
         if name != "certificate" and name in written and not listener.certificate:
@@ -68,9 +72,9 @@ def _tls(listener: Listener, written: dict[str, Any], index: int, document: Docu
     if listener.client_crl and not listener.client_ca:
         problem, cure = "nobody shows a certificate here", 'write client_ca = "tls/ca.crt"'
         document.fault(("listener", index, "client_crl"), problem, cure)
-    if "key" in written:
+    if "key" in written and mode(document.file.parent / written["key"]):
         private(written["key"], document, ("listener", index, "key"))
-    if not listener.certificate or len(document.faults) > before:
+    if lent or not listener.certificate or len(document.faults) > before:
         return
     from gateway.hub.certificates import Unusable, context
 

@@ -16,7 +16,9 @@ from gateway.errors import ConfigError, Fault
 
 Place = tuple[str | int, ...]
 
-_LENT = "/run/credentials/"  # systemd's; there while the service runs
+LENT = "/run/credentials/"
+"""Files that systemd lends: there while the service runs."""
+
 _LARGEST = 1_000_000  # bytes in a file: a hundred times the largest we would write by hand
 _LONGEST = 4_096  # bytes in a line
 _DEEPEST = 32  # tables and lists inside one another
@@ -225,7 +227,7 @@ def private(written: str, document: Document, place: Place) -> None:
     """Whether a file is there, and is nobody else's business."""
     path = document.file.parent / written
     found = mode(path)
-    if written.startswith(_LENT):
+    if written.startswith(LENT):
         return
     if not found:
         document.fault(place, f"{written!r} can't be found", "make the file, or correct its name")

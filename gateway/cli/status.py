@@ -151,6 +151,7 @@ def _lines(said: dict[str, Any]) -> list[str]:
         lines.append(f"written   {size(written['bytes'])} today{budget}{each}")
     running = said["gateway"]
     if running:
+        lines += _of_the_hub(running["hub"])
         for sink in running.get("sinks", []):
             lines.append(
                 f"sink      {sink['name']}: {'connected' if sink['connected'] else sink['problem'] or 'not connected'}"
@@ -160,6 +161,16 @@ def _lines(said: dict[str, Any]) -> list[str]:
             lines.append(f"dropped   {link['name']}: {counts}")
     lines += [f"problem   {problem}" for problem in said["problems"]] or ["health    all is well"]
     return lines
+
+
+def _of_the_hub(hub: dict[str, Any]) -> list[str]:
+    refused = f"; refused {hub['refused']:,} times, see the log" if hub["refused"] else ""
+    paused = "; nobody is read, because the disk can't keep up" if hub["paused"] else ""
+    return [
+        *(f"listener  {one}" for one in hub["listeners"]),
+        f"clients   {hub['clients']} connected, {hub['away']} away, {hub['subscriptions']:,} subscriptions, "
+        f"{hub['retained']:,} retained topics{refused}{paused}",
+    ]
 
 
 def _growth(said: dict[str, Any]) -> str:
