@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.hub import encode
 from gateway.hub.aliases import Aliases
 from gateway.hub.happenings import Declined, Event, MayPublish, Replay
@@ -180,7 +182,6 @@ class Session:
                 keep_alive = answer[Property.server_keep_alive] = self.limits.keep_alive
         self._silence = 1.5 * keep_alive if keep_alive else _FOREVER  # [MQTT-3.1.2-22]
         self._may_publish = may_publish
-        self.accepted = True
         self.user = self._stream.user = user
         self.client_id = self._stream.client = client_id
         self._stream.known = known
@@ -190,6 +191,7 @@ class Session:
         if qos2 is not None:
             self._qos2, self._kept = qos2, True
         self._send(Connack(present, 0, answer or None))
+        self.accepted = not self.over
         self.out.resume()
         return self.receive(b"", now)
 
@@ -221,12 +223,8 @@ class Session:
         """SUBACK or UNSUBACK, one reason per filter. 3.1.1 knows one failure, 0x80 [MQTT-3.9.3-2]."""
         if self.over:
             return
-        if isinstance(request, Unsubscribe):
-            self._send(Unsuback(request.id, list(reasons)))
-        elif self.five:
-            self._send(Suback(request.id, list(reasons)))
-        else:
-            self._send(Suback(request.id, [min(reason, Reason.UNSPECIFIED) for reason in reasons]))
+        known = [reason if self.five else min(reason, Reason.UNSPECIFIED) for reason in reasons]
+        self._send((Unsuback if isinstance(request, Unsubscribe) else Suback)(request.id, known))
 
     def patience(self, now: float) -> None:
         """Count the client's silence from now: it spoke, or we didn't listen."""
@@ -340,10 +338,13 @@ class Session:
 
     def _explain(self, packet: Connack | Disconnect, text: str) -> None:
         """Send it with a reason in words, if that isn't more than the client takes [MQTT-3.2.2-19] [MQTT-3.14.2-3]."""
-        bare = encode.encode(packet, V5)
-        packet.properties = {Property.reason_string: text}
-        frame = encode.encode(packet, V5)
-        self.out.put(bare if 0 < self.out.largest < len(frame) else frame)
+        self._send(replace(packet, properties={Property.reason_string: text}), packet)
 
-    def _send(self, packet: Packet) -> None:
-        self.out.put(encode.encode(packet, self._stream.version))
+    def _send(self, *ways: Packet) -> None:
+        """Write the first of these that the client takes; one that takes none can't be served [MQTT-3.1.2-24]."""
+        for packet in ways:
+            frame = encode.encode(packet, self._stream.version)
+            if not 0 < self.out.largest < len(frame):
+                self.out.put(frame)
+                return
+        self.end(Reason.PACKET_TOO_LARGE, f"our answer is larger than the {self.out.largest} bytes that it takes")

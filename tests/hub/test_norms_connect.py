@@ -177,6 +177,24 @@ def test_connack_says_only_what_was_asked_for() -> None:
     asyncio.run(story())
 
 
+def test_a_client_that_takes_less_than_an_answer_is_told_so() -> None:
+    """[MQTT-3.1.2-24]: no packet is larger than it takes, CONNACK and SUBACK neither."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            peer = await knock(port)
+            peer.send(Connect("c", V5, properties={Property.maximum_packet_size: 12}))
+            assert await peer.got() == Connack(False, Reason.PACKET_TOO_LARGE)
+            assert await peer.got() is None
+            peer = await enter(port, properties={Property.maximum_packet_size: 30})
+            peer.send(Subscribe(1, [Filter("a")] * 25))
+            assert await peer.got() == Suback(1, [0] * 25)
+            peer.send(Subscribe(1, [Filter("a")] * 26))
+            assert await goodbye(peer) == Reason.PACKET_TOO_LARGE
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("qos", [1, 2])
 def test_no_reasons_in_words_for_who_wants_none(qos: int) -> None:
     """[MQTT-3.1.2-29]: nor any properties, in acknowledgements of what was refused."""
