@@ -223,7 +223,7 @@ class Session:
         """SUBACK or UNSUBACK, one reason per filter. 3.1.1 knows one failure, 0x80 [MQTT-3.9.3-2]."""
         if self.over:
             return
-        known = [reason if self.five else min(reason, Reason.UNSPECIFIED) for reason in reasons]
+        known: list[int] = [reason if self.five else min(reason, Reason.UNSPECIFIED) for reason in reasons]
         self._send((Unsuback if isinstance(request, Unsubscribe) else Suback)(request.id, known))
 
     def patience(self, now: float) -> None:
