@@ -15,10 +15,10 @@ import uvloop
 from gateway.app import Gateway
 from gateway.driver import load as load_driver
 from gateway.hub.inlet import Publish, Statement
-from gateway.hub.packets import V5, V311, Connack, Connect, Suback, Subscribe
+from gateway.hub.packets import V311
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import publish
-from tests.hub.peers import PATIENCE, Peer, _open, until
+from tests.hub.peers import until
 from tests.parts import need
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -126,45 +126,6 @@ class Desk:
         if self.commit:
             asyncio.get_running_loop().call_soon(done.set_result, None)
         return done
-
-
-class Far:
-    """A broker that says what a test tells it, packet by packet. Listens on ``port``."""
-
-    def __init__(self, protocol: str) -> None:
-        self.port = 0
-        self._version = V5 if protocol == "5.0" else V311
-        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
-
-    async def __aenter__(self) -> "Far":
-        self._server = await asyncio.start_server(self._met, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        while _open:
-            await _open.pop().close()
-        await self._server.wait_closed()
-
-    async def _met(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._peers.put_nowait(Peer(self._version, stream, writer))
-
-    async def meet(self, answer: Connack | None = None) -> tuple[Peer, Connect]:
-        """The next client, and what it said; it is let in."""
-        peer = await asyncio.wait_for(self._peers.get(), PATIENCE)
-        asked = await peer.got()
-        assert isinstance(asked, Connect), asked
-        peer.send(answer or Connack())
-        return peer, asked
-
-    async def subscribed(self, answer: Connack | None = None) -> tuple[Peer, Connect]:
-        """The same, and what it asks for is granted."""
-        peer, asked = await self.meet(answer)
-        wanted = await peer.got()
-        assert isinstance(wanted, Subscribe), wanted
-        peer.send(Suback(wanted.id, [one.qos for one in wanted.filters]))
-        return peer, asked
 
 
 @asynccontextmanager

@@ -52,9 +52,7 @@ def test_kill_nine_between_delivery_and_commit(client: str, protocol: str, tmp_p
         assert await asyncio.to_thread(child.listening, 20), child.said()
         await until(lambda: often(tmp_path, "Sending SUBACK to redcar-victim-site") == number + 1)
         await send(port, *numbered(lo, lo + 1))
-        await until(
-            lambda: often(tmp_path, TAKEN) == lo + 1
-        )  # with it, or before, what had come again; now a pause begins
+        await until(lambda: often(tmp_path, TAKEN) == lo + 1)  # and what had come again; now a pause begins
         sent = often(tmp_path, SENT)
         await send(port, *numbered(lo + 1, lo + 1 + each))
         await until(lambda: often(tmp_path, SENT) == sent + each)
