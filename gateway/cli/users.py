@@ -162,9 +162,9 @@ def _rights(args: argparse.Namespace) -> int:
     width = max((len(row[1]) for row in rows), default=0)
     for verb, what, why in rows:
         print(f"{verb:10} {what:{width}}  {why}")
-    if args.topic is None and not any(one[0] == "receive" for one in rows):
-        print("receive    whatever it may subscribe to")
     rules = access.in_force(user)
+    if args.topic is None and not (rules and rules.narrow(user)):
+        print("receive    whatever it may subscribe to")
     if rules and not args.client and len(rules.grants(user, "any")) > len(rules.grants(user, "")):
         print("rules with %c count with --client ID only", file=sys.stderr)
     known = list_users(Path(settings.access.users)) if settings.access.users else []

@@ -30,10 +30,11 @@ def granted(access: Access, user: str | None, client: str) -> list[Grant]:
 
 def decide(access: Access, user: str | None, client: str, topic: str) -> list[Decision]:
     """About one topic; about a filter only whether it may be subscribed to. Raises ProtocolError if it is neither."""
+    check_filter(topic)
     group, filter = shared.split(topic)
-    check_filter(filter)
     grants = granted(access, user, client)
-    narrow = any(one.verb == "receive" for one in grants)
+    rules = access.in_force(user)
+    source = "receive" if rules and rules.narrow(user) else "subscribe"
 
     def first(verb: str) -> str:
         fits = covers if verb == "subscribe" else matches
@@ -52,7 +53,6 @@ def decide(access: Access, user: str | None, client: str, topic: str) -> list[De
     )
     if plain:
         may = access.may_receive(user, filter, client)
-        source = "receive" if narrow else "subscribe"
         found.append(
             Decision("receive", may, first(source) if may else f"no rule covers it{apart}: {access.cure(user)}")
         )

@@ -163,9 +163,18 @@ def test_without_rules(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_no_topic_at_all(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert say("rights", "panel", "a/#/b") == 2
-    assert "# isn't last in 'a/#/b' [MQTT-4.7.1-1]: name a topic or a filter" in capsys.readouterr().err
+@pytest.mark.parametrize("topic", ["a/#/b", "a#", "", "$share/g", "$share//a", "$share/+/a"])
+def test_no_topic_at_all(topic: str, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("rights", "panel", topic) == 2
+    assert "name a topic or a filter: plant/lamp, plant/+/t, plant/#" in capsys.readouterr().err
+
+
+def test_who_may_receive_nothing(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "acl.toml").write_text('[[rule]]\nusers = [""]\nsubscribe = ["#"]\nreceive = []\n')
+    assert say("rights", "") == 0
+    assert capsys.readouterr().out == f"subscribe  #  {site / 'acl.toml'}:3: rule[1].subscribe[1]\n"
+    assert say("rights", "", "a") == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("receive    no ")
 
 
 def test_the_list_and_the_decisions_agree(site: Path) -> None:
