@@ -24,6 +24,7 @@ from gateway.hub.topics import OWN, Tree
 SELECT = "select topic, payload, qos, properties, user, client from retained"
 _PUT = "insert or replace into retained (topic, payload, qos, properties, user, client) values (?, ?, ?, ?, ?, ?)"
 _DROP = "delete from retained where topic = ?"
+_OURS = (OWN, "$")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[int, Any]).decode
@@ -50,6 +51,7 @@ class Retained:
         self._now = now or _wall(Clock())
         self._tree: Tree[Kept] = Tree()
         self._topics = 0
+        self._ours = 0  # of them; they take nobody's room
         self._users: Counter[str] = Counter()  # topics of each user
         self._bytes = 0
         self._underway: Counter[str] = Counter()  # topic -> changes given out and not settled
@@ -112,7 +114,7 @@ class Retained:
 
     def match(self, filter: str) -> list[Publish]:
         """The messages a new subscription gets, each with the expiry it has left."""
-        if filter.startswith((OWN, "$")):
+        if filter.startswith(_OURS):
             self.renew()
         now = self._now()
         found = []
@@ -168,16 +170,19 @@ class Retained:
         self._surplus.discard(message.topic)
         self._leaving.discard(message.topic)
         self._topics += 1
-        self._bytes += size
+        if message.topic.startswith(_OURS):
+            self._ours += 1
+        else:
+            self._bytes += size
         if user is not None:
             self._users[user] += 1
 
     def _is_room(self, message: Publish) -> bool:
         """Whether a topic that isn't kept may be."""
         limits, user = self._limits, message.user
-        if message.topic.startswith((OWN, "$")) or self._tree.get(message.topic) is not None:
+        if message.topic.startswith(_OURS) or self._tree.get(message.topic) is not None:
             return True
-        if self._topics >= limits.retained or self._bytes + _size(message) > limits.retained_bytes:
+        if self._topics - self._ours >= limits.retained or self._bytes + _size(message) > limits.retained_bytes:
             return False
         return user is None or self._users[user] < limits.retained_per_user
 
@@ -193,7 +198,10 @@ class Retained:
         if kept is not None:
             self._tree.drop(topic)
             self._topics -= 1
-            self._bytes -= _size(kept.message)
+            if topic.startswith(_OURS):
+                self._ours -= 1
+            else:
+                self._bytes -= _size(kept.message)
             user = kept.message.user
             if user is not None:
                 self._users[user] -= 1

@@ -3,7 +3,7 @@
 import sqlite3
 from importlib.resources import files
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.hub.inlet import Publish, Statement
@@ -153,6 +153,17 @@ def test_our_own_tree_always_fits() -> None:
     assert topics(retained, "redcar/#") == ["redcar/state/x"]
 
 
+def test_our_own_tree_takes_nobodys_room() -> None:
+    retained = Retained(SMALL)
+    retained.settle([say(f"redcar/state/{number}", b"x" * 400) for number in range(5)])
+    retained.settle([say(f"t{number}") for number in range(3)])
+    assert topics(retained) == ["t0", "t1", "t2"]
+    retained.settle([say(f"redcar/state/{number}", b"") for number in range(5)])
+    retained.settle([say("t3")])
+    assert topics(retained) == ["t0", "t1", "t2"]
+    assert len(retained) == 3
+
+
 def test_an_expired_message_is_gone_also_after_a_restart() -> None:
     """[MQTT-3.3.2-5] and [MQTT-3.3.2-6]"""
     table, now = Table(), [1000.0]
@@ -178,6 +189,7 @@ some = st.builds(
 
 
 @settings(deadline=None)
+@example([([say("a"), say("a/b"), say("b"), say("$c")], True)])
 @given(st.lists(st.tuples(st.lists(some, max_size=4), st.booleans()), max_size=12))
 def test_memory_and_table_agree_after_every_commit(batches: list[tuple[list[Publish], bool]]) -> None:
     table, retained = Table(), Retained(SMALL)
