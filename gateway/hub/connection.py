@@ -191,11 +191,9 @@ class Connection(asyncio.Protocol):
             elif isinstance(event, Subscribe):
                 start = replays.asked(event) if self._hub.replays else None
                 if start is None or self._hub.replays is None:
-                    refused = broker.subscribe(self.session, event)
-                    if refused:
-                        self._hub.refusals.note(self.address, f"{self._name} {refused}")
+                    self._tell(broker.subscribe(self.session, event))
                 else:
-                    self._hub.start(self._hub.replays.subscribe(self.session, event, start))
+                    self._hub.start(self._hub.replays.subscribe(self.session, event, start, self._tell))
             elif isinstance(event, Replay):
                 if self._hub.replays:
                     self._hub.start(self._hub.replays.publish(self.session, event.message))
@@ -215,6 +213,11 @@ class Connection(asyncio.Protocol):
                 self._hub.sessions.leave(self.session, event)
             else:
                 self._hub.sessions.leave(self.session)
+
+    def _tell(self, refused: str | None) -> None:
+        """The operator, what the client may not have."""
+        if refused:
+            self._hub.refusals.note(self.address, f"{self._name} {refused}")
 
     async def _admit(self, asked: Connect) -> None:
         """Find out who it is. Until that is known nothing changes for anybody."""

@@ -55,15 +55,17 @@ class Replays:
         self._history = history
         self._now = now
 
-    async def subscribe(self, session: Session, request: Subscribe, start: str) -> None:
-        """Answer a SUBSCRIBE with ``from``."""
+    async def subscribe(
+        self, session: Session, request: Subscribe, start: str, tell: Callable[[str | None], None]
+    ) -> None:
+        """Answer a SUBSCRIBE with ``from``; tell the operator what may not be had."""
         try:
             since = await self._since(start)
         except ValueError:
             session.answer(request, [Reason.IMPLEMENTATION_SPECIFIC] * len(request.filters))
             session.flush()
         else:
-            self._broker.subscribe(session, request, since)
+            tell(self._broker.subscribe(session, request, since))
 
     async def publish(self, session: Session, message: Publish) -> None:
         """Answer a message to redcar/replay/<name>."""

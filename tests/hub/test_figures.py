@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.hub.packets import V5, V311, Delivery, Filter, Ping, Pong, Suback, Subscribe
+from gateway.hub.properties import Properties, Property
 from gateway.hub.reasons import Reason
 from gateway.rates import Load
 from gateway.settings import Access
@@ -104,7 +105,7 @@ def _listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_user_needs_a_rule_that_names_them(tmp_path: Path) -> None:
+def test_a_user_needs_a_rule_that_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from gateway.hub.users import add_user
 
     async def story() -> None:
@@ -120,6 +121,17 @@ def test_a_user_needs_a_rule_that_names_them(tmp_path: Path) -> None:
             assert isinstance(answer, Suback)
             assert answer.reasons == [Reason.NOT_AUTHORIZED, 0]
             assert await panel.silent(), "# brings none of them [MQTT-4.7.2-1]"
+            past: Properties = {Property.user_property: [("from", "start")]}
+            panel.send(Subscribe(2, [Filter("redcar/#", 0)], past))
+            answer = await panel.got()
+            assert isinstance(answer, Suback)
+            assert answer.reasons == [Reason.NOT_AUTHORIZED]
+            for filter in ("$SYS/#", "redcar/#"):
+                lead = f"no rule covers it: add one to {acl}; redcar user rights panel shows what there is"
+                assert (
+                    f"client 'panel' may not subscribe to {filter!r}: {lead}"
+                    in caplog.messages[-1 - (filter[0] == "$")]
+                )
             grafana, _ = await come(port, "grafana", V5, None, user="grafana", password=b"pw")
             assert (await shown(grafana))["clients/connected"] == "2"
 
