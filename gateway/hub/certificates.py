@@ -55,7 +55,9 @@ def _use(what: str, load: Callable[..., None], *files: Any) -> None:
         cure = 'make certificates with "redcar tls init", or convert it'
         raise Unusable(f"{what} can't be used for TLS: it isn't PEM", cure) from error
     except OSError as error:
-        cure = 'make certificates with "redcar tls init", and let the service\'s user read them'
+        cure = 'make certificates with "redcar tls init", or correct the name'
+        if isinstance(error, PermissionError):
+            cure = "give it to the service's user: sudo chown redcar FILE"
         raise Unusable(f"{what} can't be read ({(error.strerror or str(error)).lower()})", cure) from error
 
 
