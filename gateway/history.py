@@ -139,6 +139,10 @@ class LogHistory:
         self._consumers.adopt(consumer)
         return LogPosition(consumer, self._log)
 
+    async def names(self) -> list[str]:
+        """Of all consumers."""
+        return await self._consumers.names()
+
     def make(self, name: str, through: int) -> tuple[Position, Statement]:
         """A session's first subscription that is owed something."""
         consumer, statement = self._consumers.make(name, through + 1)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 from gateway.hub import lasting, shared
 from gateway.hub.feed import Feed
-from gateway.hub.history import History
+from gateway.hub.group import Group
+from gateway.hub.history import History, Position
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.members import Member, Subscription
@@ -22,7 +23,7 @@ class Broker(Router):
     """Members by client id, and what they subscribe to; retained messages beside it.
 
     history  the log; None: no session lasts
-    hired    called with a member that has a feed and a connection: somebody must fetch for it
+    hired    called with a member that has a feed and a connection: somebody must fetch for it; ``summoned``: with a group
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Broker(Router):
         self.retained = retained
         self.members: dict[str, Member] = {}
         self.hired: Callable[[Member], None] = lambda member: None
+        self.summoned: Callable[[Group], None] = lambda group: None
         self._history = history
 
     def owner(self, client_id: str) -> Session | None:
@@ -63,6 +65,8 @@ class Broker(Router):
         """Its connection is gone."""
         if member.feed:
             member.feed.detach(idle=member.feed.live)
+        for group in self.groups.values():
+            group.went(member)
         member.session = None
 
     def leave(self, session: Session) -> None:
@@ -79,6 +83,12 @@ class Broker(Router):
         for one in list(member.held.values()):
             self.forget(member, one)
         member.held.clear()
+        for group in list(self.groups.values()):
+            lost = group.left(member)
+            if lost and self._history:
+                self._history.gave_up("session_ended", lost)
+            if group.over:
+                group.ended()
         self.feeds.discard(member)
         member.feed = None
         if self.members.get(member.client_id) is member:
@@ -215,7 +225,10 @@ class Broker(Router):
         )
         if self._history and group and member.lasting and granted.qos:
             granted.logged = True
-            self._feed(member, self._history, statements)
+            if one.filter not in self.groups:
+                position, statement = self._history.make(one.filter, self._history.head)
+                statements.append(statement)
+                self.gather(one.filter, position)
         elif self._history and not group and (since is not None or (member.lasting and granted.qos)):
             granted.logged = True
             head = self._history.head
@@ -225,6 +238,8 @@ class Broker(Router):
                 statements += self._rewind(member, min(since, head))
                 granted.since = min(since, head)
         self.hold(member, granted)
+        if one.filter in self.groups:
+            self._join(self.groups[one.filter], member)
         if member.lasting:
             statements.append(lasting.subscribed(member, granted))
         return Reason(granted.qos), old is None
@@ -277,6 +292,31 @@ class Broker(Router):
         if member.feed and member.session:
             member.feed.attach(member.session.out)
             self.hired(member)
+        for group in list(self.groups.values()):
+            self._join(group, member)
+
+    def gather(self, filter: str, position: Position) -> Group:
+        """From now on those who share this filter get what is stored from the log."""
+        group = self.groups[filter] = Group(filter, position, position.through, self._limits.waiting)
+        group.ended = lambda: self._disband(group)
+        name, pattern = shared.split(filter)
+        for (member, shares), subscription in (self._tree.get(pattern) or {}).items():
+            if shares == name:
+                group.members[member] = subscription
+                self._join(group, member)
+        return group
+
+    def _join(self, group: Group, member: Member) -> None:
+        """A member is connected, or has come to share its filter."""
+        if member.session:
+            group.came(member)
+            if group.present and not group.served:
+                self.summoned(group)
+
+    def _disband(self, group: Group) -> None:
+        if self.groups.pop(group.name, None) and self._history:
+            self._history.keep(self._history.drop(group.name))
+            self._lose_ways()
 
     def _hire(self, member: Member, feed: Feed) -> None:
         member.feed = feed

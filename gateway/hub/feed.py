@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from gateway.hub.backlog import Backlog
 from gateway.hub.history import Position
 from gateway.hub.inlet import Publish
 
@@ -30,15 +31,13 @@ class State(Struct, omit_defaults=True):
     sent       highest offset that was ever sent
     done       offsets beyond the position that the client has
     releasing  packet id -> offset: PUBREL is due or in flight
-    waiting    messages counted since the client left, in portions: last offset and count of each
-    assigned   offset -> QoS: messages of shared subscriptions that this client is to get
+    waiting    messages counted since the client left, see ``backlog.py``
     """
 
     sent: int = 0
     done: list[int] = []
     releasing: dict[int, int] = {}
     waiting: list[tuple[int, int]] = []
-    assigned: dict[int, int] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -59,7 +58,6 @@ class Feed:
         self.out: Outbox | None = None
         self.idle = False  # away, and owed nothing so far
         self._position = position
-        self._most = most  # messages kept while the client is away
         self._flying: dict[int, int] = {}  # offset -> QoS
         self._again: dict[int, int] = {}  # in flight when the connection was lost
         self._reach = 0  # up to here everything was sent once; what isn't in _again has arrived
@@ -68,9 +66,7 @@ class Feed:
         self._sent = state.sent
         self._done = set(state.done)
         self._releasing = state.releasing
-        self._waiting = state.waiting
-        self._assigned = state.assigned
-        self._again.update(state.assigned)
+        self.backlog = Backlog(most, state.waiting)  # since the client left
         self._ready: list[int] = []  # packet ids whose PUBREC arrived
         self._certain = set(state.releasing)  # those of which that is on the disk
 
@@ -85,11 +81,6 @@ class Feed:
         """Something that was in flight when the connection was lost is to be sent again."""
         return bool(self._again)
 
-    @property
-    def waiting(self) -> int:
-        """Messages that were counted since the client left."""
-        return sum(count for _, count in self._waiting)
-
     def attach(self, out: "Outbox") -> None:
         """The client is back: what was in flight is sent again, in order [MQTT-4.4.0-1] [MQTT-4.6.0-1]."""
         self.out = out
@@ -99,7 +90,7 @@ class Feed:
         self._again.update(self._flying)
         self._flying.clear()
         self.seen = self.through
-        self._waiting.clear()
+        self.backlog.clear()
         for id, offset in self._releasing.items():
             out.hold(id, offset)
             if id in self._certain:
@@ -146,21 +137,9 @@ class Feed:
             self._flying[offset] = qos
         return True
 
-    def assign(self, offset: int, qos: int) -> None:
-        """A message of a shared subscription is for this client, as soon as it is there and has room."""
-        self._reach = max(self._reach, self.seen)
-        self._again[offset] = self._assigned[offset] = qos
-        self.seen = min(self.seen, offset - 1)
-        self.idle = self.live = False
-        if self._position:
-            through = self._prune()
-            self._saved = through
-            self._position.commit(through, self._state())
-        self.wake()
-
     def begun(self, offset: int) -> bool:
-        """Whether it was in flight when the connection was lost, or is assigned: it is sent even if it matches nothing any
-        more [MQTT-3.10.4-6]."""
+        """Whether it was in flight when the connection was lost: it is sent even if it matches nothing any more
+        [MQTT-3.10.4-6]."""
         return offset in self._again
 
     def landed(self, offsets: Sequence[int]) -> None:
@@ -213,14 +192,10 @@ class Feed:
 
     def count(self, offset: int) -> None:
         """A message for a client that is away. Beyond the limit the oldest portion is given up."""
-        portion = max(1, self._most // 100)
         self.idle = False
-        if not self._waiting or self._waiting[-1][1] >= portion:
-            self._waiting.append((offset, 1))
-        else:
-            self._waiting[-1] = offset, self._waiting[-1][1] + 1
-        if self.waiting > self._most and self._position:
-            through, count = self._waiting.pop(0)
+        given_up = self.backlog.add(offset)
+        if given_up and self._position:
+            through, count = given_up
             self._flying = {one: qos for one, qos in self._flying.items() if one > through}
             self._again = {one: qos for one, qos in self._again.items() if one > through}
             self.seen = max(self.seen, through)
@@ -229,7 +204,7 @@ class Feed:
     def end(self, head: int) -> None:
         """Its session is over, though the client may still come for the rest: that is given up."""
         if self._position and not self.idle and self.through < head:
-            count = self.waiting + len(self._flying) + len(self._again)
+            count = self.backlog.count + len(self._flying) + len(self._again)
             self._position.give_up(head, count, self._state())
 
     def save(self) -> None:
@@ -242,8 +217,6 @@ class Feed:
     def _land(self, offset: int) -> None:
         if self._flying.pop(offset, None) is not None:
             self._done.add(offset)
-            if self._assigned:
-                self._assigned.pop(offset, None)
 
     def _prune(self) -> int:
         through = self.through
@@ -252,4 +225,4 @@ class Feed:
         return through
 
     def _state(self) -> bytes:
-        return _pack(State(self._sent, sorted(self._done), self._releasing, self._waiting, self._assigned))
+        return _pack(State(self._sent, sorted(self._done), self._releasing, self.backlog.portions))

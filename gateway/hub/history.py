@@ -71,6 +71,9 @@ class History(Protocol):
     async def find(self, name: str) -> Position | None:
         """The position of that name, if there is one."""
 
+    async def names(self) -> list[str]:
+        """Of all positions."""
+
     def make(self, name: str, through: int) -> tuple[Position, Statement]:
         """A new position, and the statement that keeps it."""
 

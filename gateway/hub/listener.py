@@ -22,6 +22,7 @@ from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
 from gateway.hub.connection import Connection
 from gateway.hub.doors import Door
+from gateway.hub.group import Group
 from gateway.hub.guests import Guests, heaviest
 from gateway.hub.happenings import Known, MayPublish
 from gateway.hub.history import History
@@ -79,6 +80,7 @@ class Hub:
         self.refusals = Refusals(self.now)
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will, self.refusals.note)
         self.broker.hired = self._hire
+        self.broker.summoned = self._serve
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
@@ -288,6 +290,11 @@ class Hub:
     def _hire(self, member: Member) -> None:
         if self.tail:
             self.start(self.tail.fetch(member))
+
+    def _serve(self, group: Group) -> None:
+        if self.tail:
+            group.served = True
+            self.start(self.tail.serve(group))
 
     def _flush(self) -> None:
         due, self._due = self._due, set()

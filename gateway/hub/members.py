@@ -12,6 +12,7 @@ from gateway.hub.topics import matches
 
 if TYPE_CHECKING:
     from gateway.hub.feed import Feed
+    from gateway.hub.group import Group
     from gateway.hub.session import Session
 
 _FOREVER = float("inf")
@@ -101,7 +102,10 @@ class Member:
 
 
 class Route(Struct):
-    """All subscriptions of one member that match a topic, as one; or those of several that share one."""
+    """All subscriptions of one member that match a topic, as one; or those of several that share one, by ``turn``.
+
+    group  reads the log for those that share it; without, they get messages as they arrive
+    """
 
     member: Member
     matched: list[Subscription]
@@ -112,6 +116,7 @@ class Route(Struct):
     logged: bool = False
     since: int = 0
     shared: "list[Route] | None" = None
+    group: "Group | None" = None
     turn: int = 0
 
     def of(self, message: Publish, offset: int = 0) -> "Route | None":

@@ -19,11 +19,17 @@ from gateway.hub.reasons import Reason
 
 if TYPE_CHECKING:
     from gateway.hub.feed import Feed
+    from gateway.hub.group import Group
 
 _PLACE = 20  # what a place in line counts
 _OVERHEAD = 160  # bytes of memory for a message in line, beside what it says
 _PORTION = 65_536  # bytes moved from the line at once; then others get their turn
 _LOGGED = 0x8000  # packet ids from here on belong to messages of the log, by their offsets; the others are below
+
+
+def logged_id(offset: int) -> int:
+    """The packet id of a message of the log."""
+    return _LOGGED | offset % _LOGGED
 
 
 class Waiting(Struct, gc=False):
@@ -59,6 +65,8 @@ class Outbox:
         self.feed: Feed | None = None
         self._flying: set[int] = set()
         self._logged: dict[int, int] = {}  # packet id -> offset
+        self._shared: dict[int, Group] = {}  # packet id -> the group whose message that is
+        self.groups: set[Group] = set()  # that may have something for this client
         self._released: set[int] = set()  # packet ids between PUBREL and PUBCOMP
         self._id = 0
         self._line: deque[Waiting] = deque()
@@ -97,7 +105,14 @@ class Outbox:
         return True
 
     def deliver_logged(
-        self, message: Publish, qos: int, retain: bool, identifiers: Sequence[int], offset: int, dup: bool
+        self,
+        message: Publish,
+        qos: int,
+        retain: bool,
+        identifiers: Sequence[int],
+        offset: int,
+        dup: bool,
+        group: "Group | None" = None,
     ) -> bool:
         """Send a message of the log now. False: there is no room; it can be had from the log later."""
         if self._line or self._stalled or self._closed:
@@ -105,13 +120,13 @@ class Outbox:
         if not qos:
             self._send(message, 0, retain, identifiers)
             return True
-        id = _LOGGED | offset % _LOGGED
+        id = logged_id(offset)
         if self._full or id in self._logged:
             return False
         frame = self._frame(message, qos, retain, id, identifiers)
         if frame is None:
             return True
-        self._logged[id] = offset
+        self.hold(id, offset, group)
         self.sent += 1
         self._out.append(encode.again(frame) if dup else frame)
         return True
@@ -126,23 +141,33 @@ class Outbox:
         """A message would leave at once."""
         return not (self._line or self._stalled or self._closed or self._full)
 
+    def has_room(self, offset: int) -> bool:
+        """That message of the log would leave at once."""
+        return self.free and logged_id(offset) not in self._logged
+
     def flies(self, offset: int) -> bool:
         """Whether that message of the log is in flight."""
-        return self._logged.get(_LOGGED | offset % _LOGGED) == offset
+        return self._logged.get(logged_id(offset)) == offset
 
     def land(self, ids: Iterable[int]) -> None:
         """The client acknowledged these: PUBACK, or a PUBREC that says no."""
         self._flying.difference_update(ids)
         if self._logged:
-            offsets = [self._logged.pop(id) for id in ids if id in self._logged]
-            if offsets and self.feed:
-                self.feed.landed(offsets)
+            landed = [(id, self._logged.pop(id)) for id in ids if id in self._logged]
+            if self._shared:
+                for id, offset in landed:
+                    if group := self._shared.pop(id, None):
+                        group.landed(offset)
+            if landed and self.feed:
+                self.feed.landed([offset for _, offset in landed])
         self.more()
 
     def receive(self, id: int) -> None:
         """PUBREC: the client has it; PUBREL is next, for a message of the log once that is on the disk."""
         if id in self._released:
             self.release(id)
+        elif id in self._shared:
+            self._shared[id].received(self._logged[id])
         elif id in self._logged and self.feed:
             self.feed.received(id, self._logged[id])
         elif id in self._flying:
@@ -150,9 +175,17 @@ class Outbox:
         else:
             self._out.append(encode.encode(Ack(Kind.PUBREL, id, Reason.PACKET_ID_NOT_FOUND), self.version))
 
-    def hold(self, id: int, offset: int) -> None:
-        """The client has that message of the log; PUBREL is due."""
+    def hold(self, id: int, offset: int, group: "Group | None" = None) -> None:
+        """A message of the log is in flight, or is to be next."""
         self._logged[id] = offset
+        if group:
+            self._shared[id] = group
+
+    def let_go(self, offset: int, group: "Group") -> None:
+        """It won't be, for now."""
+        id = logged_id(offset)
+        if self._shared.get(id) is group and self.flies(offset):
+            del self._shared[id], self._logged[id]
 
     def release(self, id: int) -> None:
         """Send PUBREL."""
@@ -163,7 +196,10 @@ class Outbox:
         """PUBCOMP: the id is free again."""
         self._released.discard(id)
         self._flying.discard(id)
-        if self._logged.pop(id, None) and self.feed:
+        logged = self._logged.pop(id, None)
+        if logged and (group := self._shared.pop(id, None)):
+            group.landed(logged)
+        elif logged and self.feed:
             self.feed.completed(id)
         self.more()
 
@@ -189,6 +225,8 @@ class Outbox:
             self._send(first.message, first.qos, first.retain, first.identifiers)
         if self.feed and not self.feed.live:
             self.feed.wake()
+        for group in self.groups:
+            group.wake()
 
     def close(self) -> None:
         """Nothing more is to be delivered, only what is put."""

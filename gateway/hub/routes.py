@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway.hub import shared
 from gateway.hub.feed import Feed
+from gateway.hub.group import Group
 from gateway.hub.history import Told
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
@@ -58,6 +59,7 @@ class Router:
         self.subscriptions = 0
         self.sent = 0
         self.feeds: set[Member] = set()
+        self.groups: dict[str, Group] = {}  # by their filter: those that get their messages from the log
         self.curious = 0  # subscriptions that may match what Redcar itself publishes
         self._rights: Rights = rights or Everything()
         self._limits = limits
@@ -97,7 +99,7 @@ class Router:
 
     def owed(self, topic: str) -> bool:
         """Whether a message on this topic has to be stored, because somebody is to get it from the log."""
-        return bool(self.feeds) and any(route.logged for route in self._find_known(topic))
+        return bool(self.feeds or self.groups) and any(route.logged for route in self._find_known(topic))
 
     def wanted(self, topic: str) -> bool:
         """Whether anybody subscribed to this topic."""
@@ -112,13 +114,11 @@ class Router:
             for route in self._find_known(one.message.topic):
                 if not route.logged and not one.own:
                     continue
+                if route.group:
+                    route.group.tell(one, route.shared or [])
+                    continue
                 if route.shared:
-                    group, route = route, shared.turn(route)
-                    if group.logged and route.member.feed and route.qos:
-                        self._share(route.member.feed, route, one)
-                        if route.member.session:
-                            reached.add(route.member.session)
-                        continue
+                    route = shared.turn(route)
                 session = route.member.session
                 if route.logged and route.member.feed:
                     if self._tell(route.member.feed, route, one) and session:
@@ -132,6 +132,9 @@ class Router:
         for member in self.feeds:
             if member.feed and (member.feed.live or member.feed.idle):
                 member.feed.pass_by(through)
+        for group in self.groups.values():
+            if group.live or group.idle:
+                group.pass_by(through)
         for session in reached:
             session.flush()
 
@@ -157,6 +160,23 @@ class Router:
         session.flush()
         return True
 
+    def handed(self, group: Group, told: Iterable[Told], through: int) -> bool:
+        """Give a group what was fetched for it from the log. False: none of its members has room for more."""
+        for one in told:
+            if not group.hand(one, self._sharing(group, one.message.topic)):
+                return False
+        group.pass_by(through)
+        return True
+
+    def handed_again(self, group: Group, offset: int, told: list[Told]) -> None:
+        """The same for a message that was given out before; it may be gone."""
+        one = told[0] if told else None
+        group.again(offset, one, self._sharing(group, one.message.topic) if one else [])
+
+    def _sharing(self, group: Group, topic: str) -> list[Route]:
+        """Those of a group who may have a topic."""
+        return next((one.shared or [] for one in self._find_known(topic) if one.group is group), [])
+
     def _tell(self, feed: Feed, route: Route, one: Told) -> bool:
         """Whether it was sent."""
         if one.offset <= feed.seen:
@@ -177,14 +197,6 @@ class Router:
             feed.count(one.offset)
         return False
 
-    def _share(self, feed: Feed, route: Route, one: Told) -> None:
-        """A message of a group, for one of its members."""
-        qos = min(one.message.qos, route.qos)
-        if feed.offer(one.offset, one.message, qos, False, route.identifiers):
-            self.sent += 1
-        else:
-            feed.assign(one.offset, qos)
-
     def hold(self, member: Member, granted: Subscription) -> None:
         subscribers = self._tree.get(granted.pattern)
         if subscribers is None:
@@ -195,6 +207,9 @@ class Router:
         self.subscriptions += new
         self.curious += new and _curious(granted)
         member.held[granted.filter] = granted
+        group = self.groups.get(granted.filter)
+        if group:
+            group.members[member] = granted
         member.routes.clear()
         self._lose_ways()
 
@@ -205,6 +220,11 @@ class Router:
             self.curious -= _curious(subscription)
             if not subscribers:
                 self._tree.drop(subscription.pattern)
+        group = self.groups.get(subscription.filter)
+        if group:
+            group.members.pop(member, None)
+            if group.over:
+                group.ended()
         member.routes.clear()
         self._lose_ways()
 
@@ -231,7 +251,7 @@ class Router:
         if self._remembered >= _ROUTES:
             self._lose_ways()
         found = [merge(member, all) for member, all in matched.items()]
-        found += [shared.route(routes) for routes in groups.values()]
+        found += [shared.route(routes, self.groups.get(filter)) for filter, routes in groups.items()]
         self._routes[topic] = found
         return found
 

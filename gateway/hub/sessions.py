@@ -17,6 +17,7 @@ from gateway.hub.packets import Connect, Disconnect, Will
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from gateway.hub.session import Session
+from gateway.hub.topics import SHARED
 
 
 class Sessions:
@@ -58,6 +59,23 @@ class Sessions:
                 member.feed.idle = position.through >= history.head
             self._broker.restore(member, subscriptions)
             self._away.add(member)
+        await self._regroup(history, {one.filter for _, held in stored for one in held if one.group and one.logged})
+
+    async def _regroup(self, history: History, shared: set[str]) -> None:
+        """Groups go on where they stopped; those whose members were here with their connections only are gone."""
+        for filter in sorted(shared):
+            position = await history.find(filter)
+            if position is None:
+                position, statement = history.make(filter, history.head)
+                history.keep([statement])
+            group = self._broker.gather(filter, position)
+            lost = group.resume(self._broker.members)
+            if lost:
+                history.gave_up("session_ended", lost)
+            group.idle = group.seen >= history.head
+        for name in await history.names():
+            if name.startswith(SHARED) and name not in shared:
+                history.keep(history.drop(name))
 
     async def enter(self, session: Session, client_id: str, user: str | None, asked: Connect) -> tuple[Member, bool]:
         """A client is let in. Its membership, and whether its session was kept. Once that is on the disk."""

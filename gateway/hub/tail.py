@@ -8,6 +8,7 @@ The seam is an offset: nothing is missing there and nothing comes twice.
 import asyncio
 
 from gateway.hub.broker import Broker
+from gateway.hub.group import Group
 from gateway.hub.history import History
 from gateway.hub.members import Member
 
@@ -25,7 +26,7 @@ class Tail:
         history, broker = self._history, self._broker
         while True:
             await history.beyond(self.position)
-            if not broker.feeds and not broker.curious:
+            if not (broker.feeds or broker.groups or broker.curious):
                 self.position = history.head
                 continue
             own = broker.wanted if broker.curious else None
@@ -62,3 +63,26 @@ class Tail:
                 feed.pass_by(through)
             else:
                 await room.wait()
+
+    async def serve(self, group: Group) -> None:
+        """Fetch for a group as long as one of its members is connected: first what has to be sent again."""
+        room = asyncio.Event()
+        group.wake = room.set
+        while group.present:
+            room.clear()
+            due, begin = group.due(), group.seen
+            if due is not None:
+                told, _ = await self._history.read(due, due, _any, _any)
+                self._broker.handed_again(group, due, told)
+            elif begin >= self.position:
+                group.live = True
+                await room.wait()
+            else:
+                told, through = await self._history.read(begin + 1, self.position, group.wanted, group.wanted)
+                if group.seen == begin and not self._broker.handed(group, told, through):
+                    await room.wait()
+        group.served = False
+
+
+def _any(topic: str) -> bool:
+    return True

@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random, SystemRandom
 from tempfile import TemporaryDirectory
 
-from tests.faults import test_kill, test_kill_at, test_power_cut
+from gateway.hub.packets import V5, V311
+from tests.faults import test_kill, test_kill_at, test_kill_hub, test_power_cut
 
 Round = Callable[[Path, Random], tuple[int, str]]
 """Gives how many it did, and what there is to say about them. Raises AssertionError with the promise that was broken."""
@@ -37,6 +38,19 @@ def kills_of_a_gateway(folder: Path, rng: Random) -> tuple[int, str]:
     """Under load, with rules and two archives: at random moments, at system calls, in the start."""
     acknowledged = test_kill.killed(folder, rng, 20)
     return 20, f"{acknowledged} messages acknowledged, 0 lost; no alarm forgotten or repeated"
+
+
+def kills_of_a_hub(folder: Path, rng: Random) -> tuple[int, str]:
+    """Between a publisher and a subscriber at QoS 2, at random moments and at system calls."""
+    arrived = test_kill_hub.killed(folder, rng, rng.choice((V311, V5)), 15)
+    return 15, f"{arrived} messages at QoS 2, each stored and delivered once, in order"
+
+
+def kills_between_workers(folder: Path, rng: Random) -> tuple[int, str]:
+    """The same with two subscribers that share the work."""
+    qos = rng.choice((1, 2))
+    arrived = test_kill_hub.shared(folder, rng, rng.choice((V311, V5)), 15, qos)
+    return 15, f"{arrived} messages shared at QoS {qos}, 0 lost{'' if qos == 1 else ', 0 twice'}"
 
 
 def power_cuts(folder: Path, rng: Random) -> tuple[int, str]:
@@ -63,6 +77,8 @@ def fewer_syncs(folder: Path, rng: Random) -> tuple[int, str]:
 rounds: dict[str, Round] = {
     "kills of a store": kills_of_a_store,
     "kills of a gateway": kills_of_a_gateway,
+    "kills of a hub": kills_of_a_hub,
+    "kills of a hub with workers": kills_between_workers,
     "kills of a salvage": kills_of_a_salvage,
     "power cuts": power_cuts,
     "power cuts with fewer syncs": fewer_syncs,

@@ -1,5 +1,6 @@
 """kill -9 between a publisher and a subscriber at QoS 2, whose sessions last: each message exactly once, in order, in the log
-and at the subscriber [MQTT-4.3.3]. At random moments, at system calls, and while clients come back from a lost connection."""
+and at the subscriber (4.3.3), or at one of those who share a subscription. At random moments, at system calls, and while
+clients come back from a lost connection."""
 
 import asyncio
 import os
@@ -212,6 +213,29 @@ def killed(folder: Path, rng: Random, version: int, times: int) -> int:
     return publisher.next
 
 
+def shared(folder: Path, rng: Random, version: int, times: int, qos: int) -> int:
+    """The same with two workers that share the work."""
+    arena = Arena(folder, version, rng)
+    publisher = Publisher(rng)
+    workers = [Subscriber(rng, f"worker-{n}", "$share/g/q", qos) for n in range(2)]
+
+    def got() -> list[int]:
+        return sorted(number for one in workers for number in one.got)
+
+    try:
+        arena.begin(workers)
+        for _ in range(times):
+            there: list[Client] = [*workers[: rng.choice((0, 1, 2))], publisher]
+            arena.life(there)
+        publisher.most = publisher.next
+        arena.finish([*workers, publisher], lambda: publisher.done and len(set(got())) >= publisher.next)
+    finally:
+        arena.child.kill_if_alive()
+    arrived = got() if qos == 2 else sorted(set(got()))
+    assert arrived == list(range(publisher.next)), odd("the workers", arrived)
+    return publisher.next
+
+
 def odd(where: str, numbers: list[int]) -> str:
     """What is wrong with a sequence."""
     missing = sorted(set(range(max(numbers, default=0))) - set(numbers))
@@ -224,3 +248,10 @@ def odd(where: str, numbers: list[int]) -> str:
 @pytest.mark.parametrize("version", [V311, V5])
 def test_exactly_once_through_kills(version: int, tmp_path: Path) -> None:
     assert killed(tmp_path, seeded(), version, kills) > 500
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_group_gets_everything_through_kills(qos: int, tmp_path: Path) -> None:
+    """At QoS 2 once, at QoS 1 at least once; also what came while both workers were away."""
+    assert shared(tmp_path, seeded(), V5, kills, qos) > 500

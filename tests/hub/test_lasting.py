@@ -297,11 +297,11 @@ def test_old_messages_beyond_the_limit_are_given_up_with_a_gap(tmp_path: Path) -
             await until(lambda: gateway.hub.status().away == 1)
             feed = gateway.hub.broker.members["c"].feed
             assert feed
-            feed._most = 200
+            feed.backlog.most = 200
             other, _ = await come(port, "other", expiry=None)
             await say_all(other, *map(str, range(300)))
             lost = 0
-            while feed.waiting + lost < 300:  # both count
+            while feed.backlog.count + lost < 300:  # both count
                 await asyncio.sleep(0.01)
                 gaps = [one.data for one in await gateway.log.read(1) if one.type == "gap"]
                 lost = sum(gap["count"] for gap in gaps)

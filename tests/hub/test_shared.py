@@ -1,15 +1,10 @@
-"""Shared subscriptions: each message to one of the group, also while all of them are away."""
-
-import asyncio
-from pathlib import Path
+"""Shared subscriptions of clients that are there: each message to one of the group. The others: see ``test_group.py``."""
 
 import pytest
 
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Delivery, Filter, Subscribe
 from gateway.hub.properties import Property
-from tests.hub.house import come, drain, house, publish, say_all, take
-from tests.hub.peers import until
 from tests.hub.room import Room
 
 both = pytest.mark.parametrize("version", [V311, V5])
@@ -47,38 +42,6 @@ def test_a_member_whose_window_is_full_is_passed_over() -> None:
         room.say(Publish("a", str(n).encode(), 1))
     assert len(slow.got()) == 1
     assert len(quick.got()) == 9
-
-
-@pytest.mark.parametrize("restart", [False, True])
-def test_a_group_that_is_away_misses_nothing(restart: bool, tmp_path: Path) -> None:
-    async def story() -> None:
-        texts = [str(n) for n in range(20)]
-        async with house(tmp_path) as (gateway, port):
-            for name in ("m1", "m2"):
-                peer, _ = await come(port, name)
-                await take(peer, "$share/g/a", qos=1)
-                await peer.close()
-            await until(lambda: gateway.hub.status().away == 2)
-            await publish(port, *texts[:10])
-            await until(lambda: gateway.hub.tail and gateway.hub.tail.position == gateway.log.head)
-            if not restart:
-                await finished(port, texts)
-                return
-        async with house(tmp_path) as (gateway, port):
-            await finished(port, texts)
-
-    async def finished(port: int, texts: list[str]) -> None:
-        one, _ = await come(port, "m1")
-        two, _ = await come(port, "m2")
-        got = await drain(one, 5) + await drain(two, 5)
-        other, _ = await come(port, "other", expiry=None)
-        await say_all(other, *texts[10:])
-        got += await drain(one, 5) + await drain(two, 5)
-        assert sorted(got, key=int) == texts
-        assert await one.silent()
-        assert await two.silent()
-
-    asyncio.run(story())
 
 
 def test_aliases_for_a_client_that_takes_them() -> None:
