@@ -3,8 +3,8 @@
     append ─► pending ─► one transaction per commit ─► ring of the newest ─► readers are woken
                               (paced)                  └► whoever waits for it is told
 
-Commits are paced: one begins when someone waits and the last one began at least ``pace`` ago, or when events that nobody
-waits for are ``linger`` old, or when ``enough`` are pending. While one runs, arrivals pile up; the next takes them all.
+Commits are paced: one begins when someone waits and the last one began at least ``pace`` ago, when events nobody waits for
+are ``linger`` old, when ``enough`` are pending, or a ``few`` and nothing more comes. While one runs, arrivals pile up.
 """
 
 import asyncio
@@ -21,8 +21,10 @@ from gateway.errors import StoreFailed
 from gateway.event import Event, event
 from gateway.store import block, eras, opening, rows
 from gateway.store.disk import Disk
+from gateway.store.pace import Figures, enough, few
+from gateway.store.pace import Pace as Pace
 from gateway.store.pages import Pages
-from gateway.store.pressure import GivenUp, weight
+from gateway.store.pressure import GivenUp, burden, weight
 from gateway.store.rows import Statement as Statement
 from gateway.store.rows import columns as columns
 from gateway.store.rows import head_of as head_of
@@ -32,27 +34,8 @@ from gateway.store.rows import read_events as read_events
 
 log = logging.getLogger("redcar.log")
 
-enough = 100
-"""Pending events that start a commit without waiting: from there on a batch costs about 300 bytes per event."""
-
 lazy_every = 1.0
 """Seconds between writing what may be lost in a crash: positions of readers that will see the same again."""
-
-
-class Pace(Struct):
-    """How long a commit waits for company; seconds."""
-
-    pace: float = 0.020
-    linger: float = 0.250
-    retry: float = 30.0
-    """Between tries while the disk fails."""
-
-
-class Figures(Struct):
-    """What the log has done since it was opened."""
-
-    events: int = 0
-    commits: int = 0
 
 
 class _Work(Struct):
@@ -95,6 +78,7 @@ class Log(Pages):
         self._lazy: dict[str, Statement] = {}
         self._lazy_at = -lazy_every
         self._arrived = asyncio.Event()
+        self._gathered = asyncio.Event()
         self._urgent = asyncio.Event()
         self._closing = False
         self._lock = found.lock
@@ -139,8 +123,8 @@ class Log(Pages):
     async def close(self) -> None:
         """Commit what is pending, then let go of the files."""
         self._closing = True
-        self._arrived.set()
-        self._urgent.set()
+        for one in (self._arrived, self._urgent, self._gathered):
+            one.set()
         self.disk.closing.set()
         try:
             if self._writer:
@@ -171,7 +155,7 @@ class Log(Pages):
             return done
         self._pending.append(work)
         self._pending_events += len(events)
-        self._pending_bytes += weight(events)
+        self._pending_bytes += weight(events) + (burden(also) if also else 0)
         if self._pending_bytes > self._queue:
             self.full = True
             if not wait and self._pending_bytes > 2 * self._queue:
@@ -179,6 +163,8 @@ class Log(Pages):
         if wait or self._pending_events >= enough:
             self._waited_for = True
             self._urgent.set()
+        if self._pending_events >= few:
+            self._gathered.set()
         self._arrived.set()
         return done
 
@@ -217,15 +203,24 @@ class Log(Pages):
                 await self._idle()
             if not self._waited_for and not self._closing:
                 await self._within(self._urgent, self.pace.linger)
-            rest = began + self.pace.pace - loop.time()
-            if rest > 0 and self._pending_events < enough and not self._closing:
-                await asyncio.sleep(rest)
+            await self._gather(began + self.pace.pace)
             if not self._pending and not self._lazy:
                 if self._closing:
                     return
                 continue
             began = loop.time()
             await self._commit()
+
+    async def _gather(self, end: float) -> None:
+        """Wait for company until then: no longer once ``enough`` are pending, or a ``few`` and nothing more comes."""
+        now, before = asyncio.get_running_loop().time, -1
+        while (rest := end - now()) > 0 and before != self._pending_events < enough and not self._closing:
+            if self._pending_events < few:
+                self._gathered.clear()
+                await self._within(self._gathered, rest)
+            else:
+                before = self._pending_events
+                await asyncio.sleep(min(rest, self.pace.quiet))
 
     async def _idle(self) -> None:
         """Wait for work. What is lazy gets a commit of its own when no event has come for a second."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.event import Event
+from gateway.store.rows import Statement
 
 overhead = 200
 """Bytes an event occupies in memory beside its body."""
@@ -13,6 +14,11 @@ overhead = 200
 def weight(events: Sequence[Event]) -> int:
     """Bytes that events occupy in memory, about."""
     return sum(len(event.body) + overhead for event in events)
+
+
+def burden(also: Sequence[Statement]) -> int:
+    """The same of statements: what is in their texts and blobs."""
+    return sum(len(value) for _, values in also for value in values if isinstance(value, bytes | str))
 
 
 class GivenUp:

@@ -13,6 +13,7 @@ from gateway.errors import StoreLocked, StoreNewer
 from gateway.event import Event, event
 from gateway.store import files
 from gateway.store.log import Log, Pace, offset_at
+from gateway.store.pace import enough, few
 
 
 def reading(n: int) -> Event:
@@ -76,6 +77,89 @@ def test_offsets_follow_the_order_of_appends_over_many_commits(tmp_path: Path) -
         assert [one.offset for one in events] == list(range(1, 502))
         assert log.figures.commits < 300  # arrivals pile up while one commit runs; the next takes them all
         await log.close()
+
+    asyncio.run(story())
+
+
+async def first(log: Log) -> None:
+    """The first commit begins at once; from it on the pace counts."""
+    await acknowledged(log, reading(0))
+
+
+FOR_EVER = 3_600.0
+
+
+@pytest.mark.parametrize("window", [few, 20, enough - 1])
+def test_who_waits_for_us_does_not_wait_for_the_pace(tmp_path: Path, window: int) -> None:
+    """A client with so many in flight sends the next when these are acknowledged: nothing more comes before."""
+
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=FOR_EVER))
+        await first(log)
+        for _ in range(3):
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(acknowledged(log, reading(n)) for n in range(window)))
+        assert log.figures.commits == 4
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_less_than_a_few_wait_for_company(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=FOR_EVER, quiet=0.0))
+        await first(log)
+        waiting = [log.append([reading(n)]) for n in range(few - 1)]
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert log.figures.commits == 1
+        waiting.append(log.append([reading(few)]))
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(done for done in waiting if done))
+        assert log.figures.commits == 2
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_rows_without_events_wait_for_the_pace(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=FOR_EVER, quiet=0.0))
+        await first(log)
+        done = log.append([], also=[("insert into meta values ('a', 1)", ())])
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert log.figures.commits == 1
+        await log.close()
+        assert done is not None
+        assert done.done()
+
+    asyncio.run(story())
+
+
+def test_enough_do_not_wait_whether_more_may_come(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=FOR_EVER, quiet=FOR_EVER))
+        await first(log)
+        waiting = [log.append([reading(n)]) for n in range(enough)]
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(done for done in waiting if done))
+        assert log.figures.commits == 2
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_closing_waits_for_no_company(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=FOR_EVER))
+        await first(log)
+        done = log.append([reading(1)])
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            await log.close()
+        assert done is not None
+        assert done.done()
 
     asyncio.run(story())
 
@@ -186,6 +270,16 @@ def test_full_says_when_senders_should_wait(tmp_path: Path) -> None:
         assert log.full
         await asyncio.wait_for(called.wait(), 5)
         assert not log.full
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_rows_that_come_with_events_count_as_well(tmp_path: Path) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, queue=10_000)
+        log.append([reading(1)], also=[("insert into meta values ('large', ?)", (b"x" * 10_001,))], wait=False)
+        assert log.full
         await log.close()
 
     asyncio.run(story())
