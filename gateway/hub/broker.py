@@ -16,7 +16,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.routes import Rights, Router
 from gateway.hub.session import Session
-from gateway.hub.topics import SHARED, excess
+from gateway.hub.topics import SHARED, excess, weight
 
 
 class Broker(Router):
@@ -211,7 +211,8 @@ class Broker(Router):
             return Reason.NOT_AUTHORIZED, False
         old = member.held.get(one.filter)
         if old is None and (
-            len(member.held) >= self._limits.subscriptions or self.subscriptions >= self._limits.all_subscriptions
+            len(member.held) >= self._limits.subscriptions
+            or self.weight + weight(pattern) > self._limits.all_subscriptions
         ):
             return Reason.QUOTA_EXCEEDED, False
         granted = Subscription(

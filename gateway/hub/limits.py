@@ -61,7 +61,7 @@ class Limits(Struct, kw_only=True, frozen=True):
     ] = 1000
 
     topic: Annotated[Two, Meta(description="bytes of a topic or filter: refused (0x90, 0x8F)")] = 512
-    levels: Annotated[Count, Meta(description="of a topic or filter: likewise")] = 16
+    levels: Annotated[Count, Meta(description="of a topic or filter: likewise; beyond 16 it counts for several")] = 128
     aliases: Annotated[
         Annotated[int, Meta(ge=0, le=65_535)],
         Meta(description="of topics, on one connection: 5.0 clients are told (0x94)"),

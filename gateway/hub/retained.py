@@ -19,10 +19,11 @@ from gateway.event import SECOND
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.properties import Properties, Property
-from gateway.hub.topics import OWN, Tree
+from gateway.hub.topics import OWN, Tree, weight
 
 SELECT = "select topic, payload, qos, properties, user, client from retained"
 _PUT = "insert or replace into retained (topic, payload, qos, properties, user, client) values (?, ?, ?, ?, ?, ?)"
+_DEEP = 5_000  # bytes of memory for 16 levels of a topic beyond the first 16
 _DROP = "delete from retained where topic = ?"
 _OURS = (OWN, "$")
 
@@ -210,7 +211,7 @@ class Retained:
 
 
 def _size(message: Publish) -> int:
-    return len(message.topic) + len(message.payload)
+    return len(message.topic) + len(message.payload) + _DEEP * (weight(message.topic) - 1)
 
 
 def _wall(clock: Clock) -> Callable[[], float]:

@@ -17,7 +17,7 @@ from gateway.hub.limits import Limits
 from gateway.hub.members import Member, Route, Subscription, merge
 from gateway.hub.reasons import Reason
 from gateway.hub.session import Session
-from gateway.hub.topics import OWN, Tree
+from gateway.hub.topics import OWN, Tree, weight
 
 _ROUTES = 20_000  # topics whose way is remembered, and subscriptions on these ways; then the memory starts afresh
 
@@ -57,6 +57,7 @@ class Router:
 
     def __init__(self, limits: Limits, rights: Rights | None = None) -> None:
         self.subscriptions = 0
+        self.weight = 0  # of their filters
         self.sent = 0
         self.feeds: set[Member] = set()
         self.groups: dict[str, Group] = {}  # by their filter: those that get their messages from the log
@@ -205,6 +206,7 @@ class Router:
         subscribers[member, granted.group] = granted
         new = granted.filter not in member.held
         self.subscriptions += new
+        self.weight += new and weight(granted.pattern)
         self.curious += new and _curious(granted)
         member.held[granted.filter] = granted
         group = self.groups.get(granted.filter)
@@ -217,6 +219,7 @@ class Router:
         subscribers = self._tree.get(subscription.pattern)
         if subscribers and subscribers.pop((member, subscription.group), None):
             self.subscriptions -= 1
+            self.weight -= weight(subscription.pattern)
             self.curious -= _curious(subscription)
             if not subscribers:
                 self._tree.drop(subscription.pattern)

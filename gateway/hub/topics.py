@@ -70,6 +70,11 @@ def excess(topic: str, limits: Limits) -> str | None:
     return None
 
 
+def weight(path: str) -> int:
+    """For how many a name or filter counts against bounds: each level of it is a node of a tree, up to 16 are one."""
+    return 1 + path.count("/") // 16
+
+
 def is_level(name: str) -> bool:
     """Whether a name put into a filter is one level of it, and no wildcard."""
     return bool(name) and "/" not in name and not _WILDCARD.search(name)

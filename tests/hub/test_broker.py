@@ -30,7 +30,7 @@ def test_subscribe_and_unsubscribe(version: int) -> None:
     client = room.enter("c", version)
     room.ask(
         client,
-        Subscribe(1, [Filter("a", 0), Filter("b/#", 1), Filter("c", 2), Filter("$share/g/x", 1), Filter("/" * 17)]),
+        Subscribe(1, [Filter("a", 0), Filter("b/#", 1), Filter("c", 2), Filter("$share/g/x", 1), Filter("/" * 200)]),
     )
     five = version == V5
     assert client.got() == [Suback(1, [0, 1, 2, 1, 0x8F if five else 0x80])]
@@ -233,6 +233,16 @@ def test_after_goodbye_nothing_is_delivered() -> None:
     client.session.end(Reason.SERVER_SHUTTING_DOWN, "bye")
     room.say(Publish("a", b"x"))
     assert [type(one) for one in client.got()] == [Disconnect]
+
+
+def test_a_deep_filter_counts_for_several() -> None:
+    room = Room(Limits(all_subscriptions=8))
+    client = room.enter("c")
+    room.ask(client, Subscribe(1, [Filter("/" * 100), Filter("a"), Filter("b")]))
+    assert client.got() == [Suback(1, [0, 0, 0x97])]
+    room.ask(client, Unsubscribe(2, ["/" * 100]))
+    room.ask(client, Subscribe(3, [Filter(str(number)) for number in range(8)]))
+    assert client.got() == [Unsuback(2, [0]), Suback(3, [0] * 7 + [0x97])]
 
 
 def test_subscriptions_are_bounded() -> None:

@@ -204,7 +204,7 @@ def test_no_reasons_in_words_for_who_wants_none(qos: int) -> None:
             peer = await enter(port, properties={Property.request_problem_information: 0})
             peer.send(say("redcar/x", qos=qos))
             assert await peer.got() == Ack(Kind.PUBACK if qos == 1 else Kind.PUBREC, 1, Reason.NOT_AUTHORIZED)
-            peer.send(Subscribe(2, [Filter("/" * 40)]))
+            peer.send(Subscribe(2, [Filter("/" * 200)]))
             assert await peer.got() == Suback(2, [Reason.TOPIC_FILTER_INVALID])
 
     asyncio.run(story())

@@ -137,6 +137,13 @@ def test_too_many_bytes_are_not_retained_either() -> None:
     assert table.topics() == []
 
 
+def test_deep_topics_count_for_more() -> None:
+    deep = "/".join("x" * 100)
+    retained = Retained(Limits(retained_bytes=60_000))
+    retained.settle([say(deep), say(deep + "/y")])
+    assert topics(retained, "#") == [deep]
+
+
 def test_a_file_larger_than_the_bounds_is_cut_to_them() -> None:
     table, retained = Table(), Retained()
     table.commit(retained.changes([say(f"t{number}") for number in range(9)]))
