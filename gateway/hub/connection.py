@@ -133,8 +133,11 @@ class Connection(asyncio.Protocol):
             # what it still sends would reset the connection, and with it take from the client's hands what we say
             self.parting = True
             self.session.deadline = self._hub.now() + _LINGER
-            self._transport.write_eof()
-            self._transport.resume_reading()
+            try:
+                self._transport.write_eof()
+                self._transport.resume_reading()
+            except OSError:  # it has reset the connection, and we would hear of that next
+                self._transport.abort()
         else:
             self._transport.close()
         if reason not in (Reason.SUCCESS, Reason.SERVER_SHUTTING_DOWN):

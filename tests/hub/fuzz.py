@@ -1,4 +1,4 @@
-"""Spoiled packets into several clients around one broker, until the time is over:
+"""Spoiled packets into several clients around one broker, and into a whole gateway, until the time is over:
 
     python -m tests.hub.fuzz --seconds 60 --seed 7
 
@@ -7,6 +7,8 @@ the end nobody is left. A run is repeated with its seed; the step at which somet
 """
 
 import argparse
+import asyncio
+import logging
 import sys
 import time
 from random import Random
@@ -130,15 +132,18 @@ def websocket(rng: Random) -> None:
 
 def main() -> int:
     """Fuzz; 0 if nothing happened."""
+    from tests.hub import siege  # which uses what is here
+
     parser = argparse.ArgumentParser(prog="python -m tests.hub.fuzz")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None)
     args = parser.parse_args()
+    logging.disable(logging.ERROR)  # each refusal is a line
     seed = args.seed if args.seed is not None else Random().randrange(1 << 32)
     rng = Random(seed)
     print(f"seed {seed}", flush=True)
     end = time.monotonic() + args.seconds
-    steps = errors = rooms = 0
+    steps = errors = rooms = besieged = 0
     while time.monotonic() < end:
         room = Room(rng)
         rooms += 1
@@ -148,11 +153,14 @@ def main() -> int:
                 room.step()
             room.close()
             websocket(rng)
+            besieged += asyncio.run(siege.lay(Random(rng.randrange(1 << 32)), 2000, end))
         except BaseException:
             print(f"seed {seed}, room {rooms}, step {steps}", file=sys.stderr)
             raise
         errors += room.errors
-    print(f"{steps:,} reads, {errors:,} of them ended their client; nothing else happened")
+    print(
+        f"{steps:,} reads, {errors:,} of them ended their client, {besieged:,} into a whole gateway; nothing else happened"
+    )
     return 0
 
 

@@ -19,7 +19,7 @@ from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.users import add_user
-from tests.hub import fuzz
+from tests.hub import fuzz, siege
 from tests.hub.house import house
 from tests.hub.peers import Desk, enter, hub_at, knock, say, until
 
@@ -33,6 +33,10 @@ def test_a_short_fuzz() -> None:
         room.close()
         fuzz.websocket(rng)
         assert room.errors > 100
+
+
+def test_a_short_siege() -> None:
+    assert asyncio.run(siege.lay(Random(20261121), 600)) == 600
 
 
 def test_junk_on_sockets_gives_every_slot_back() -> None:
