@@ -13,7 +13,7 @@ help:
 	@echo "make check   format, lint, strict types, rule tests, the example configurations"
 	@echo "make bench   speed, beside mosquitto in the same run; prints a table"
 	@echo "make faults  kill -9 and power cuts for ten minutes; prints the seed that repeats them"
-	@echo "make fuzz    spoiled packets into the hub for a minute"
+	@echo "make fuzz    spoiled packets into the hub, and into a whole gateway, for a minute"
 	@echo "make replay  a real machine's temperature through threshold and anomaly rules"
 
 $(STAMP): pyproject.toml
