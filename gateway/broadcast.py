@@ -41,6 +41,9 @@ class Broadcast:
         self._name = name
         self._stale: set[str] = set()
         self._alarms: set[str] = set()
+        self._told: set[str] = set()
+        self._position = log.head
+        self._overlooked = True  # the log goes on, and nobody listens
         self._figures = Figures(hub, log)
         self._figures_at = -every
         hub.retained.renew = self._renew
@@ -48,26 +51,27 @@ class Broadcast:
 
     async def run(self) -> None:
         """Until cancelled."""
-        position = self._log.head
+        self._position = self._log.head
         await self._figures.count()
-        await self._caught_up(position)
-        self._stale |= set(self._keeper.views.cells)
-        self._alarms |= {alarm for alarm, _ in self._keeper.views.alarms}
+        await self._caught_up(self._position)
         while True:
             if self._due() and self._hub.broker.curious:
                 await self._figures.count()
             self._say()
             try:
                 async with asyncio.timeout(every):
-                    await self._log.beyond(position)
+                    await self._log.beyond(self._position)
             except TimeoutError:
                 continue
             head = self._log.head
-            events = await self._log.read(position + 1)
-            position = events[-1].offset if events else head
+            if not self._hub.broker.curious:
+                self._position, self._overlooked = head, True
+                continue
+            events = await self._log.read(self._position + 1)
+            self._position = events[-1].offset if events else head
             changed = {one.source for one in events if one.type == "reading"}
             alarms = {str(one.data.get("alarm", "")) for one in events if one.type.startswith("alarm.")}
-            await self._caught_up(position)
+            await self._caught_up(self._position)
             self._stale |= changed
             self._alarms |= alarms
 
@@ -88,6 +92,7 @@ class Broadcast:
             figures = self._figures.look()
         if not broker.curious:
             return
+        self._look()
         listened = [one for one in self._stale if broker.wanted(_topic("state", one))]
         if listened or self._alarms:
             self._hub.publish([*self._states(listened), *self._raised()])
@@ -97,8 +102,16 @@ class Broadcast:
     def _due(self) -> bool:
         return self._hub.now() - self._figures_at >= every
 
+    def _look(self) -> None:
+        """While nobody listened anything may have changed."""
+        if self._overlooked:
+            self._overlooked = self._keeper.position <= self._position
+            self._stale |= set(self._keeper.views.cells)
+            self._alarms |= {alarm for alarm, _ in self._keeper.views.alarms} | self._told
+
     def _renew(self) -> None:
         """Somebody is about to be shown what is retained."""
+        self._look()
         messages = [*self._states(self._stale), *self._raised(), *self._figures.look()]
         self._stale.clear()
         self._hub.retained.settle(messages)
@@ -125,6 +138,7 @@ class Broadcast:
                     "since": timestamp(alarm.raised),
                     "acknowledged": timestamp(alarm.acknowledged) if alarm.acknowledged is not None else None,
                 }
+        self._told |= self._alarms
         for name, sources in active.items():
             found.append(_said(_topic("alarms", name), _encode({"active": bool(sources), "sources": sources})))
         self._alarms.clear()

@@ -21,7 +21,7 @@ from gateway.driver import Advert, Binding, Context, Driver, Message
 from gateway.errors import Undecodable
 from gateway.event import SECOND, Availability, Event, Quality, Reading, event
 from gateway.hub.inlet import Publish
-from gateway.message import described
+from gateway.message import stored
 from gateway.repeats import Repeats
 from gateway.sequence import Sequences
 from gateway.store.log import Log, Statement
@@ -33,9 +33,6 @@ routes_kept = 10_000
 
 longest_name = 128
 """Letters of a name that a payload gives its device; what is longer is cut."""
-
-longest_topic = 512
-"""Letters; the hub takes no longer ones, another broker may."""
 
 ahead = 60 * SECOND
 """A device's clock may be this far ahead of ours; beyond it the time of arrival is used."""
@@ -118,19 +115,20 @@ class Ingest:
         retained: list[Publish] = []
         new = self._repeats.new(messages)
         wait = bool(also) or len(new) < len(messages)  # what the client sends again may be on its way to the disk still
+        routes = self._routes
         for message in new:
             if message.retain:
                 retained.append(message)
+            topic = message.topic
+            route = routes[topic] if topic in routes else self._find(topic)
+            claimed = False
+            if route is not None:
+                item = Message(topic, message.payload, route.captures, message.retain)
+                claimed = self._decoded(route, item, now, monotonic, events) and not route.bound.binding.keep_raw
             if message.qos:
                 wait = True
-            route = self._route(message.topic)
-            if route is None:
-                claimed = False
-            else:
-                item = Message(message.topic, message.payload, route.captures, message.retain)
-                claimed = self._decoded(route, item, now, monotonic, events) and not route.bound.binding.keep_raw
-            if message.qos and (not claimed or self.owed(message.topic)):
-                events.append(_message(message, now))
+                if not claimed or self.owed(topic):
+                    events.append(stored(message, now))
         rows = [*self._retained(retained), *also] if retained or also else []
         return self._append(events, rows, wait=wait)
 
@@ -204,10 +202,10 @@ class Ingest:
         return self._log.append(events, also=also, wait=wait)
 
     def _route(self, topic: str) -> Route | None:
-        try:
-            return self._routes[topic]
-        except KeyError:
-            pass
+        return self._routes[topic] if topic in self._routes else self._find(topic)
+
+    def _find(self, topic: str) -> Route | None:
+        """The route of a topic that wasn't seen before."""
         route = None
         for pattern, bound in self._patterns:
             found = pattern.fullmatch(topic)
@@ -308,11 +306,6 @@ def _source(binding: Binding, captures: dict[str, str], device: str | None) -> s
 
 
 _unfit = re.compile(r"[\x00-\x1f\x7f+#]")  # in a name that becomes part of topics upstream
-
-
-def _message(message: Publish, now: int) -> Event:
-    """A message as it came. Its data has the whole topic; as a source, which travels in headers upstream, it is cut."""
-    return event("message", message.topic[:longest_topic], described(message), time=now)
 
 
 def _rejected(route: Route, error: Undecodable, item: bytearray | Advert | Message, now: int) -> Event:

@@ -3,10 +3,32 @@
 import base64
 from typing import Any
 
-from gateway import evidence
+import msgspec
+from msgspec import Struct
+
 from gateway.event import SECOND, Event
 from gateway.hub.inlet import Publish
 from gateway.hub.properties import Property
+
+longest_topic = 512
+"""Letters; the hub takes no longer ones, another broker may."""
+
+
+class Said(Struct, omit_defaults=True, gc=False):
+    """The data of a ``message`` event. ``payload`` is text where it is text, which people can read; ``payload_base64`` else."""
+
+    topic: str
+    payload: str | None = None
+    payload_base64: bytes | None = None
+    qos: int = -1  # no message's, so that it always stands there
+    retain: bool = False
+    client: str = ""
+    user: str | None = None
+    properties: dict[str, Any] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Said).decode
 
 _NAMED = {
     int(Property.payload_format): "payload_format",
@@ -19,44 +41,42 @@ _NAMED = {
 _BY_NAME = {name: id for id, name in _NAMED.items()}
 
 
-def described(message: Publish) -> dict[str, Any]:
-    """A message as the data of a ``message`` event."""
-    data = {"topic": message.topic, **evidence.payload(message.payload), "qos": message.qos}
-    if message.retain:
-        data["retain"] = True
-    if message.client:
-        data["client"] = message.client
-    if message.user is not None:
-        data["user"] = message.user
+def stored(message: Publish, now: int) -> Event:
+    """A message as it came, as an event. Its data has the whole topic; as a source, which travels in headers upstream, it is
+    cut."""
+    topic = message.topic
+    said = Said(topic, None, None, message.qos, message.retain, message.client, message.user)
+    try:
+        said.payload = message.payload.decode()
+    except UnicodeDecodeError:
+        said.payload_base64 = message.payload
     if message.properties:
-        own = {_NAMED[id]: value for id, value in message.properties.items() if id in _NAMED}
-        if "correlation_data" in own:
-            own["correlation_data"] = base64.b64encode(own["correlation_data"]).decode()
-        if own:
-            data["properties"] = own
-    return data
+        said.properties = _named(message.properties)
+    return Event(now, topic[:longest_topic], "message", _encode(said))
 
 
 def published(told: Event, now: int) -> Publish:
     """A ``message`` event as the message it was, with the expiry it has left [MQTT-3.3.2-6]: 0 if it has expired."""
-    data = told.data
-    properties: dict[int, Any] | None = None
-    if "properties" in data:
-        properties = {_BY_NAME[name]: value for name, value in data["properties"].items() if name in _BY_NAME}
-        if Property.correlation_data in properties:
-            properties[Property.correlation_data] = base64.b64decode(properties[Property.correlation_data])
-        if Property.user_property in properties:
-            properties[Property.user_property] = [(name, value) for name, value in properties[Property.user_property]]
-        if Property.message_expiry in properties:
-            left = properties[Property.message_expiry] - max(0, now - told.recorded) // SECOND
-            properties[Property.message_expiry] = max(0, left)
-    payload = data["payload"].encode() if "payload" in data else base64.b64decode(data["payload_base64"])
-    return Publish(
-        data["topic"],
-        payload,
-        data.get("qos", 0),
-        data.get("retain", False),
-        properties,
-        data.get("client", ""),
-        data.get("user"),
-    )
+    said = _decode(told.body)
+    properties = _numbered(said.properties) if said.properties else None
+    if properties and Property.message_expiry in properties:
+        left = properties[Property.message_expiry] - max(0, now - told.recorded) // SECOND
+        properties[Property.message_expiry] = max(0, left)
+    payload = said.payload.encode() if said.payload is not None else said.payload_base64 or b""
+    return Publish(said.topic, payload, max(0, said.qos), said.retain, properties, said.client, said.user)
+
+
+def _named(properties: dict[int, Any]) -> dict[str, Any] | None:
+    found = {_NAMED[id]: value for id, value in properties.items() if id in _NAMED}
+    if "correlation_data" in found:
+        found["correlation_data"] = base64.b64encode(found["correlation_data"]).decode()
+    return found or None
+
+
+def _numbered(properties: dict[str, Any]) -> dict[int, Any]:
+    found = {_BY_NAME[name]: value for name, value in properties.items() if name in _BY_NAME}
+    if Property.correlation_data in found:
+        found[Property.correlation_data] = base64.b64decode(found[Property.correlation_data])
+    if Property.user_property in found:
+        found[Property.user_property] = [(name, value) for name, value in found[Property.user_property]]
+    return found

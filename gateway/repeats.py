@@ -22,19 +22,19 @@ overhead = 250
 
 class _Recent:
     def __init__(self) -> None:
-        self.batches: deque[list[Publish]] = deque()
+        self.batches: deque[tuple[list[Publish], int]] = deque()  # and their bytes
         self.messages = 0
         self.size = 0
 
     def add(self, batch: list[Publish]) -> int:
         """How many bytes more there are now."""
-        grown = _size(batch)
-        self.batches.append(batch)
+        grown = sum([len(message.payload) for message in batch]) + overhead * len(batch)
+        self.batches.append((batch, grown))
         self.messages += len(batch)
-        while self.messages - len(self.batches[0]) >= kept:
-            gone = self.batches.popleft()
+        while self.messages - len(self.batches[0][0]) >= kept:
+            gone, size = self.batches.popleft()
             self.messages -= len(gone)
-            grown -= _size(gone)
+            grown -= size
         self.size += grown
         return grown
 
@@ -65,7 +65,8 @@ class Repeats:
 
     def _known(self, repeat: Publish, before: list[Publish]) -> bool:
         recent = self._clients.get(repeat.client)
-        for batch in (before, *reversed(recent.batches if recent else ())):
+        earlier = [batch for batch, _ in reversed(recent.batches)] if recent else []
+        for batch in (before, *earlier):
             for message in reversed(batch):
                 if message.packet_id == repeat.packet_id:  # the latest that bore this id
                     return message.topic == repeat.topic and message.payload == repeat.payload
@@ -80,7 +81,3 @@ class Repeats:
         self._size += recent.add(messages)
         while self._size > most and len(self._clients) > 1:
             self._size -= self._clients.popitem(last=False)[1].size
-
-
-def _size(batch: list[Publish]) -> int:
-    return sum([len(message.payload) for message in batch]) + overhead * len(batch)

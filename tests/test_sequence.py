@@ -116,7 +116,7 @@ def test_a_repeated_advertisement_is_known_after_a_restart(tmp_path: Path) -> No
 
 
 def message(n: int, id: int, *, dup: bool = False, client: str = "c1") -> Publish:
-    return Publish("some/topic", b"%d" % n, 1, client=client, dup=dup, packet_id=id)
+    return Publish("some/topic", b"%d" % n, 1, client=client, dup=dup, packet_id=id.to_bytes(2) if id else b"")
 
 
 def test_a_redelivery_is_acknowledged_and_not_stored_again(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Publish(Struct, gc=False):
 
     properties  MQTT 5 property id -> value of those that travel with the message (content type, user properties ...);
                 None where there are none
-    dup         the client says that it sends this again; ``packet_id`` as on the wire, 0 where nobody needs it
+    dup         the client says that it sends this again; ``packet_id`` as on the wire, empty where nobody needs it
     """
 
     topic: str
@@ -29,7 +29,7 @@ class Publish(Struct, gc=False):
     client: str = ""
     user: str | None = None
     dup: bool = False
-    packet_id: int = 0
+    packet_id: bytes = b""
 
 
 class Inlet(Protocol):

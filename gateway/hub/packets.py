@@ -132,12 +132,14 @@ class Batch(Struct):
 
     messages  QoS 0 and 1, not repeated, without properties or topic alias
     acks      the encoded answers they are owed, in order; none for QoS 0
+    ids       packet ids they answer
     acked     packet ids the peer acknowledged
     received  packet ids of those at QoS 2; ``released``: of those that PUBREL ends
     """
 
     messages: list[Publish] = field(default_factory=list)
-    acks: list[bytes] = field(default_factory=list)
+    acks: bytes = b""
+    ids: list[bytes] = field(default_factory=list)
     acked: list[int] = field(default_factory=list)
     received: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)

@@ -79,7 +79,7 @@ class Session:
         self._aliases = Aliases(limits.aliases)
         self._unsettled: deque[Batch] = deque()
         self._owed = 0  # acknowledgements in unsettled batches
-        self._repeats: set[bytes] | None = None  # all of them, once a repeat made us look
+        self._repeats: set[bytes] | None = None  # packet ids of all of them, once a repeat made us look
         self._qos2: dict[bytes, bool] = {}  # packet id -> PUBREC is due; from PUBLISH to PUBREL
         self._kept = False  # _qos2 is in the store as well
 
@@ -104,7 +104,7 @@ class Session:
         try:
             for packet in self._stream.feed(data):
                 if isinstance(packet, Batch):
-                    self._merge(batch, packet)
+                    batch = self._merge(batch, packet)
                 elif isinstance(packet, Delivery):
                     self._publish(packet, batch, events)
                 elif isinstance(packet, ProtocolError):
@@ -113,12 +113,12 @@ class Session:
                     self._other(packet, batch, events)
                     if isinstance(packet, Disconnect):
                         break
-            self._check_flight(self._owed + len(batch.acks))
+            self._check_flight(self._owed + len(batch.ids))
         except ProtocolError as error:
             self.end(error.reason, error.text)
             events.append(error.with_traceback(None))
         if batch.messages or batch.acks:
-            self._owed += len(batch.acks)
+            self._owed += len(batch.ids)
             self._unsettled.append(batch)
             events.insert(0, batch)
         self._repeats = None
@@ -128,10 +128,10 @@ class Session:
         """The oldest batch is safe: its acknowledgements go out."""
         oldest = self._unsettled.popleft()
         assert oldest is batch, "batches are acknowledged in the order they came"
-        self._owed -= len(batch.acks)
+        self._owed -= len(batch.ids)
         self.stored(batch)
-        if not self.over:
-            self.out.put(*batch.acks)
+        if batch.acks and not self.over:
+            self.out.put(batch.acks)
 
     def forget(self, batch: Batch) -> None:
         """The oldest batch isn't stored: the client will send it again. Should it be ``stored`` after all, that is known."""
@@ -260,7 +260,7 @@ class Session:
             elif self._kept:
                 # were PUBCOMP to overtake the disk, a crash would make us take the next message with this id for this one
                 batch.released.append(id)
-                batch.acks.append(encode.PUBCOMP + key)
+                batch.acks += encode.PUBCOMP + key
             else:
                 del self._qos2[key]
                 self.out.put(encode.PUBCOMP + key)
@@ -271,13 +271,17 @@ class Session:
         else:
             self.out.land((id,))
 
-    def _merge(self, batch: Batch, run: Batch) -> None:
-        batch.messages += run.messages
-        batch.acks += run.acks
-        if self._repeats is not None:
-            self._repeats.update(run.acks)
+    def _merge(self, batch: Batch, run: Batch) -> Batch:
         if run.acked:
             self.out.land(run.acked)
+        if self._repeats is not None:
+            self._repeats.update(run.ids)
+        if not (batch.messages or batch.acks):
+            return run
+        batch.messages += run.messages
+        batch.acks += run.acks
+        batch.ids += run.ids
+        return batch
 
     def _publish(self, packet: Delivery, batch: Batch, events: list[Event]) -> None:
         """A PUBLISH that needs a second look."""
@@ -286,14 +290,15 @@ class Session:
             self._aliases.unwrap(message)
         id = packet.id.to_bytes(2, "big")
         ack = (encode.PUBREC if message.qos == 2 else encode.PUBACK) + id
-        if self._repeated(packet, ack, batch):
+        if self._repeated(packet, id, batch):
             return
         if message.qos == 2:
             self._check_flight(len(self._qos2) + 1)  # now: a PUBREL behind it in the same bytes would hide it
         if message.topic.startswith(REPLAYS):
             events.append(Replay(message))
             if message.qos:
-                batch.acks.append(ack)
+                batch.acks += ack
+                batch.ids.append(id)
                 if message.qos == 2:
                     self._qos2[id] = False
                     batch.received.append(packet.id)
@@ -311,25 +316,26 @@ class Session:
                 kind = Kind.PUBREC if message.qos == 2 else Kind.PUBACK
                 ack = encode.encode(Ack(kind, packet.id, reason), V5)
         if message.qos:
-            batch.acks.append(ack)
+            batch.acks += ack
+            batch.ids.append(id)
             if self._repeats is not None:
-                self._repeats.add(ack)
+                self._repeats.add(id)
             if message.qos == 2 and not (refused and self.five):
                 self._qos2[id] = False
                 batch.received.append(packet.id)
 
-    def _repeated(self, packet: Delivery, ack: bytes, batch: Batch) -> bool:
+    def _repeated(self, packet: Delivery, id: bytes, batch: Batch) -> bool:
         """The client sends again what we have and haven't acknowledged yet; some do so on a timer (esp-mqtt)."""
         if packet.message.qos == 2:
-            due = self._qos2.get(ack[2:4])
+            due = self._qos2.get(id)
             if due:
-                self.out.put(ack)
+                self.out.put(encode.PUBREC + id)
             return due is not None
         if not packet.dup:
             return False
         if self._repeats is None:
-            self._repeats = {one for earlier in (*self._unsettled, batch) for one in earlier.acks}
-        return ack in self._repeats
+            self._repeats = {one for earlier in (*self._unsettled, batch) for one in earlier.ids}
+        return id in self._repeats
 
     def _check_flight(self, count: int) -> None:
         if self.five and count > self.limits.receive_maximum:

@@ -6,7 +6,7 @@ seen before, a length of more than two bytes, an error) sends it down the carefu
 """
 
 from gateway.hub.decode import Body, connect_version, decode
-from gateway.hub.encode import PUBACK
+from gateway.hub.encode import PUBACK, packet_id
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.packets import V5, V311, Batch, Connect, Delivery, Packet
@@ -72,6 +72,8 @@ class Stream:
             while not self.held:
                 if self.limit >= _SHORT_ROAD and Kind.PUBLISH in self.expected:
                     at = self._run(data, at, found)
+                    if at == len(data):
+                        break
                 after = self._packet(data, at, found)
                 if after == at:
                     break
@@ -87,17 +89,15 @@ class Stream:
     def _run(self, data: bytes, at: int, found: list[Packet | Batch | ProtocolError]) -> int:
         """The short road: parse from ``at`` while nothing is unusual; where it stopped."""
         messages: list[Publish] = []
-        acks: list[bytes] = []
+        ids: list[bytes] = []
         acked: list[int] = []
-        known = self.known.get
+        known, client, user = self.known, self.client, self.user
         five = self.version == V5
-        client, user = self.client, self.user
         end = len(data)
         last = end - 4
         while at <= last:
-            head = data[at]
-            size = data[at + 1]
-            if head & 0xFC == 0x30:
+            head, size = data[at], data[at + 1]
+            if 0x30 <= head < 0x34:
                 start = at + 2
                 if size > 0x7F:
                     more = data[start]
@@ -106,43 +106,40 @@ class Stream:
                     size += (more << 7) - 0x80
                     start += 1
                 stop = start + size
-                if stop > end or size < 2:
+                if stop > end:
                     break
-                body = start + 2 + (data[start] << 8) + data[start + 1]
-                topic = known(data[start + 2 : body])
-                if topic is None:
+                body = start + 2 + (data[start] << 8 | data[start + 1])
+                name = data[start + 2 : body]
+                if name not in known:
                     break
-                id = 0
+                id = b""
                 if head & 2:
-                    if body + 2 > stop:
-                        break
-                    ack = PUBACK + data[body : body + 2]
-                    id = data[body] << 8 | data[body + 1]
-                    if not id:
-                        break
+                    id = data[body : body + 2]
                     body += 2
                 if five:
                     if body >= stop or data[body]:
                         break
                     body += 1
-                if body > stop:
+                if body > stop or id == b"\0\0":
                     break
                 if id:
-                    acks.append(ack)
-                    messages.append(Publish(topic, data[body:stop], 1, head & 1 == 1, None, client, user, False, id))
+                    ids.append(id)
+                    messages.append(
+                        Publish(known[name], data[body:stop], 1, head == 0x33, None, client, user, False, id)
+                    )
                 else:
-                    messages.append(Publish(topic, data[body:stop], 0, head & 1 == 1, None, client, user))
+                    messages.append(Publish(known[name], data[body:stop], 0, head == 0x31, None, client, user))
                 at = stop
             elif head == 0x40 and size == 2:
-                id = data[at + 2] << 8 | data[at + 3]
-                if not id:
+                id = data[at + 2 : at + 4]
+                if id == b"\0\0":
                     break
-                acked.append(id)
+                acked.append(id[0] << 8 | id[1])
                 at += 4
             else:
                 break
         if messages or acked:
-            found.append(Batch(messages, acks, acked))
+            found.append(Batch(messages, PUBACK + PUBACK.join(ids) if ids else b"", ids, acked))
         return at
 
     def _packet(self, data: bytes, at: int, found: list[Packet | Batch | ProtocolError]) -> int:
@@ -182,7 +179,7 @@ class Stream:
         if isinstance(packet, Delivery):
             packet.message.client = self.client
             packet.message.user = self.user
-            packet.message.packet_id = packet.id
+            packet.message.packet_id = packet_id(packet.id) if packet.id else b""
             packet.message.dup = packet.dup
         elif isinstance(packet, Connect):
             self.held = True

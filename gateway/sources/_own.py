@@ -120,7 +120,7 @@ class Own(asyncio.Protocol):
     def acknowledge(self, messages: list[Publish]) -> None:
         """See ``Link``."""
         heads = b"", encode.PUBACK, encode.PUBREC
-        self._write(b"".join([heads[one.qos] + encode.packet_id(one.packet_id) for one in messages if one.qos]))
+        self._write(b"".join([heads[one.qos] + one.packet_id for one in messages if one.qos]))
 
     def pause(self) -> None:
         """See ``Link``."""

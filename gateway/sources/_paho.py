@@ -68,7 +68,7 @@ class Paho(Connection):
         """See ``Link``."""
         for message in messages:
             if message.qos:
-                self._client.ack(message.packet_id, message.qos)
+                self._client.ack(int.from_bytes(message.packet_id), message.qos)
 
     def end(self, why: str, code: int = 0) -> None:
         """See ``Link``."""
@@ -92,7 +92,7 @@ class Paho(Connection):
                 self._config.sender,
                 None,
                 message.dup,
-                message.mid,
+                message.mid.to_bytes(2) if message.qos else b"",
             )
         )
 

@@ -45,14 +45,14 @@ class Row(Struct):
 
 
 class Columns(Struct, omit_defaults=True):
-    """What ``data`` holds."""
+    """What ``data`` holds. ``body`` is the list of all bodies as it stands there: they are JSON already."""
 
     sources: list[str]
     types: list[str]
     time: list[int]
     source: list[int]
     type: list[int]
-    body: list[Raw]
+    body: Raw
     quality: dict[int, int] = {}
     cause: dict[int, int] = {}
     skip: dict[int, int] = {}
@@ -68,6 +68,7 @@ class Outline(Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Columns).decode
+_bodies = msgspec.json.Decoder(list[Raw]).decode
 _outline = msgspec.json.Decoder(Outline).decode
 
 
@@ -88,17 +89,17 @@ def _text(row: Row) -> bytes:
 def encode(events: list[Event], level: int = quick, *, as_stored: bool = False) -> Row:
     """A row for events in the order of their offsets. ``as_stored``: they were read so, their types name their versions."""
     recorded = events[0].recorded
-    sources: dict[str, int] = {}
-    types: dict[str, int] = {}
+    source, sources = _indexed([event.source for event in events])
+    type, types = _indexed([event.type for event in events])
     columns = Columns(
+        sources=sources,
+        types=types if as_stored else [versions.stored(type) for type in types],
         time=[event.time - recorded for event in events],
-        source=[sources.setdefault(event.source, len(sources)) for event in events],
-        type=[types.setdefault(event.type, len(types)) for event in events],
-        quality={n: event.quality for n, event in enumerate(events) if event.quality},
-        cause={n: event.cause for n, event in enumerate(events) if event.cause},
-        body=[Raw(event.body) for event in events],
-        sources=list(sources),
-        types=list(types) if as_stored else [versions.stored(type) for type in types],
+        source=source,
+        type=type,
+        body=Raw(b"[%b]" % b",".join([event.body for event in events])),
+        quality=_rare([event.quality for event in events]),
+        cause=_rare([event.cause for event in events]),
     )
     lo, hi = events[0].offset, events[-1].offset
     if hi - lo >= len(events):
@@ -113,6 +114,18 @@ def encode(events: list[Event], level: int = quick, *, as_stored: bool = False) 
     if len(data) > worth_compressing:
         data, codec = zlib.compress(data, level), 1
     return Row(lo, hi, len(events), recorded, codec, zlib.crc32(data), data)
+
+
+def _indexed(names: list[str]) -> tuple[list[int], list[str]]:
+    """Each name as an index, and what the indices stand for."""
+    found = list(dict.fromkeys(names))
+    index = {name: n for n, name in enumerate(found)}
+    return [index[name] for name in names], found
+
+
+def _rare(values: list[int]) -> dict[int, int]:
+    """Those that aren't 0, by their place."""
+    return {n: value for n, value in enumerate(values) if value} if any(values) else {}
 
 
 def decode(row: Row, first: int = 0, last: int | None = None, *, as_stored: bool = False) -> list[Event]:
@@ -134,7 +147,7 @@ def decode(row: Row, first: int = 0, last: int | None = None, *, as_stored: bool
                 columns.time[start:stop],
                 columns.source[start:stop],
                 columns.type[start:stop],
-                columns.body[start:stop],
+                _bodies(columns.body)[start:stop],
             ),
             lo + start,
         )

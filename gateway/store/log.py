@@ -40,6 +40,7 @@ lazy_every = 1.0
 
 class _Work(Struct):
     events: Sequence[Event]
+    size: int
     also: Sequence[Statement]
     done: asyncio.Future[None] | None
     era: Era
@@ -149,13 +150,13 @@ class Log(Pages):
         if not self._era.trusted:
             eras.mark(events)
         done = asyncio.get_running_loop().create_future() if wait else None
-        work = _Work(events, also, done, self._era)
+        work = _Work(events, weight(events), also, done, self._era)
         if self._ended_by:
             self._refuse([work], self._ended_by)
             return done
         self._pending.append(work)
         self._pending_events += len(events)
-        self._pending_bytes += weight(events) + (burden(also) if also else 0)
+        self._pending_bytes += work.size + (burden(also) if also else 0)
         if self._pending_bytes > self._queue:
             self.full = True
             if not wait and self._pending_bytes > 2 * self._queue:
@@ -178,7 +179,7 @@ class Log(Pages):
         self._era = era
         for one in announced:
             log.warning("%s %s", one.type, " ".join(f"{key}={value}" for key, value in one.data.items()))
-        self._pending.append(_Work(announced, (), None, era))
+        self._pending.append(_Work(announced, weight(announced), (), None, era))
         self._pending_events += len(announced)
         self._arrived.set()
         return True
@@ -276,7 +277,7 @@ class Log(Pages):
         self.head = offset
         self.figures.commits += 1
         self.figures.events += len(events)
-        self._ring.add(events)
+        self._ring.add(events, sum([work.size for work in works]))
         self._under_way = []
         for work in works:
             if work.done is not None and not work.done.done():
@@ -319,8 +320,8 @@ class Log(Pages):
     def _give_up(self, work: _Work) -> None:
         kept = self._given_up.from_(list(work.events))
         self._pending_events -= len(work.events) - len(kept)
-        self._pending_bytes -= weight(work.events) - weight(kept)
-        work.events = kept
+        self._pending_bytes -= work.size - weight(kept)
+        work.events, work.size = kept, weight(kept)
 
     def _room_again(self) -> None:
         self.full = False

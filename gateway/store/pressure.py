@@ -13,7 +13,7 @@ overhead = 200
 
 def weight(events: Sequence[Event]) -> int:
     """Bytes that events occupy in memory, about."""
-    return sum(len(event.body) + overhead for event in events)
+    return sum([len(event.body) for event in events]) + overhead * len(events)
 
 
 def burden(also: Sequence[Statement]) -> int:

@@ -5,7 +5,7 @@ from collections import deque
 from gateway.event import Event
 
 largest = 16_000_000
-"""Bytes of data held at most, beside the newest commit: a camera's pictures must not fill the memory."""
+"""Bytes held at most, beside the newest commit: a camera's pictures must not fill the memory."""
 
 
 class Ring:
@@ -22,11 +22,10 @@ class Ring:
         """Oldest offset held; None: nothing is."""
         return self._batches[0][0].offset if self._batches else None
 
-    def add(self, events: list[Event]) -> None:
-        """What was just committed."""
+    def add(self, events: list[Event], size: int) -> None:
+        """What was just committed, and the bytes it occupies."""
         if not events:
             return
-        size = sum([len(event.body) for event in events])
         self._batches.append(events)
         self._sizes.append(size)
         self._held += len(events)

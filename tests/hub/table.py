@@ -184,15 +184,16 @@ def parse(stream: Stream, *chunks: bytes) -> list[Packet | ProtocolError]:
                 found.append(item)
     for one in found:
         if isinstance(one, Delivery):
-            assert (one.message.packet_id, one.message.dup) == (one.id, one.dup)
-            one.message.packet_id, one.message.dup = 0, False  # what is compared says it once
+            assert (int.from_bytes(one.message.packet_id), one.message.dup) == (one.id, one.dup)
+            one.message.packet_id, one.message.dup = b"", False  # what is compared says it once
     return found
 
 
 def apart(batch: Batch) -> list[Packet]:
     """The packets a batch was made of: PUBLISHes first."""
-    ids = iter(batch.acks)
+    assert b"".join(b"\x40\2" + id for id in batch.ids) == batch.acks
+    ids = iter(batch.ids)
     found: list[Packet] = [
-        Delivery(one, int.from_bytes(next(ids)[2:4], "big") if one.qos else 0, one.dup) for one in batch.messages
+        Delivery(one, int.from_bytes(next(ids)) if one.qos else 0, one.dup) for one in batch.messages
     ]
     return found + [Ack(Kind.PUBACK, id) for id in batch.acked]

@@ -130,7 +130,7 @@ def test_esp_mqtt(version: int) -> None:
             peer.send(Delivery(Publish("a", b"3", 1), 103, True))
             await until(lambda: len(desk.messages) == 4)
             again = desk.messages[3]
-            assert (again.dup, again.packet_id, again.client) == (True, 103, "esp"), "ingest knows it by that"
+            assert (again.dup, again.packet_id, again.client) == (True, b"\0\x67", "esp"), "ingest knows it by that"
             while desk.held:
                 desk.held.popleft().set_result(None)
             assert await peer.got() == Ack(Kind.PUBACK, 103)

@@ -132,7 +132,7 @@ def test_messages_carry_who_sent_them(version: int) -> None:
     for _ in ("careful road", "short road"):
         (batch,) = client.send(say("a/b", b"1", 1, 1))
         assert isinstance(batch, Batch)
-        assert batch.messages == [Publish("a/b", b"1", 1, False, None, "c", "kitchen", packet_id=1)]
+        assert batch.messages == [Publish("a/b", b"1", 1, False, None, "c", "kitchen", packet_id=b"\0\1")]
 
 
 @both

@@ -137,7 +137,7 @@ def test_however_the_bytes_come(version: int, step: int, most: int, monkeypatch:
             for at in range(0, len(wire), step):
                 link.data_received(wire[at : at + step])
         assert link.over is None
-        found = [(one.topic, one.payload, one.qos, one.retain, one.dup, one.packet_id) for one in taken]
+        found = [(one.topic, one.payload, one.qos, one.retain, one.dup, int.from_bytes(one.packet_id)) for one in taken]
         assert found == [
             ("p/" + one.message.topic, one.message.payload, one.message.qos, one.message.retain, one.dup, one.id)
             for one in MIXED

@@ -84,7 +84,7 @@ def test_a_repeat_says_so(client: str, protocol: str, loop: str, tmp_path: Path)
         ):
             peer.send(say("plant/a", b"x", 7), Delivery(Publish("plant/a", b"x", 1), 7, True))
             await until(lambda: len(desk.taken) == 2)
-        assert [(one.packet_id, one.dup, one.client) for one in desk.taken] == [
+        assert [(int.from_bytes(one.packet_id), one.dup, one.client) for one in desk.taken] == [
             (7, False, "site@127.0.0.1"),
             (7, True, "site@127.0.0.1"),
         ]

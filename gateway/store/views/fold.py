@@ -14,6 +14,9 @@ MINUTE = 60 * SECOND
 widths = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE}
 """The roll-ups by name, narrowest first: the wider ones are made of it."""
 
+_alarms = {"alarm.raised", "alarm.cleared", "alarm.acknowledged", "alarm.shelved"}
+_times = {"clock.stepped", "clock.synced", "clock.unsynced", "gateway.started"}
+
 patience = 10 * MINUTE
 """So long the times of an unconfirmed clock may still be put right in the roll-ups."""
 
@@ -150,9 +153,9 @@ class Views:
             kind = event.type
             if kind == "reading":
                 self._reading(event)
-            elif kind.startswith("alarm."):
+            elif kind in _alarms:
                 self._alarm(event)
-            elif kind.startswith(("clock.", "gateway.")):
+            elif kind in _times:
                 self._time(event)
 
     def drain(self) -> list[Cell]:
