@@ -14,6 +14,7 @@ from gateway.store import files
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
 from gateway.store.views import keep, rows
+from gateway.store.views.fold import Views
 from gateway.store.views.keep import Keeper
 from tests.store.test_eras import NOW, Machine
 
@@ -159,6 +160,37 @@ def history(rng: Random, count: int) -> list[Event]:
             }
             found.append(reading(time - late, source, quality=rng.choice([0, 0, 0, 1, 66]), **values))
     return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_page_adds_up_to_what_its_events_do(seed: int) -> None:
+    """Plain runs of a source are added up as columns, all else one by one: nobody can tell."""
+    rng = Random(seed)
+    events = []
+    time = START
+    for n in range(400):
+        time += rng.choice([0, 1, 3, 3]) * SECOND
+        said = {"power": rng.choice([rng.uniform(-5, 9), rng.randrange(9)]), "voltage": rng.uniform(215, 245)}
+        if rng.random() < 0.03:
+            said |= rng.choice(
+                [{"power": True}, {"current": 1.5}, {"mode": "eco"}, {"_quality": {"voltage": "no_data"}}]
+            )
+        late = 90 * SECOND if rng.random() < 0.03 else 0
+        quality = rng.choice([1, 66]) if rng.random() < 0.03 else 0
+        events.append(reading(time - late, f"hall/meter-{n % 2}", quality=quality, **said))
+        events[-1].offset = n + 1
+    single, paged = Views(), Views()
+    for views in (single, paged):  # the order in which series get their numbers is nobody's business
+        for metric in ("power", "voltage", "current", "mode"):
+            views.cell("hall/meter-0", metric), views.cell("hall/meter-1", metric)
+    for one in events:
+        single.take([one])
+    while events:
+        size = rng.choice([1, 5, 30, 60])
+        paged.take(events[:size])
+        del events[:size]
+    assert {repr(one) for one in rows.statements(paged)} == {repr(one) for one in rows.statements(single)}
+    assert paged.snapshot() == single.snapshot()
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -14,6 +14,8 @@ MINUTE = 60 * SECOND
 widths = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE}
 """The roll-ups by name, narrowest first: the wider ones are made of it."""
 
+_numbers = {int, float}
+_worth_a_run = 4
 _alarms = {"alarm.raised", "alarm.cleared", "alarm.acknowledged", "alarm.shelved"}
 _times = {"clock.stepped", "clock.synced", "clock.unsynced", "gateway.started"}
 
@@ -148,15 +150,22 @@ class Views:
         return sorted((one for one in self.alarms.values() if one.alarm == alarm), key=lambda one: one.raised)
 
     def take(self, events: list[Event]) -> None:
-        """The next events of the log, as they were stored."""
+        """The next events of the log, as they were stored. Those of a source are added up together."""
+        runs: dict[str, list[Event]] = {}
         for event in events:
             kind = event.type
             if kind == "reading":
-                self._reading(event)
+                if event.source in runs:
+                    runs[event.source].append(event)
+                else:
+                    runs[event.source] = [event]
             elif kind in _alarms:
                 self._alarm(event)
             elif kind in _times:
+                self._add_up(runs)
+                runs = {}
                 self._time(event)
+        self._add_up(runs)
 
     def drain(self) -> list[Cell]:
         """The cells that changed since the last call."""
@@ -171,6 +180,57 @@ class Views:
         late = self._newest - patience
         for key in [key for key, bucket in self.loose.items() if bucket.at < late or self.unsynced is None]:
             _add(self.minutes, key, self.loose.pop(key))
+
+    def _add_up(self, runs: dict[str, list[Event]]) -> None:
+        for events in runs.values():
+            if len(events) < _worth_a_run or not self._run(events):
+                for event in events:
+                    self._reading(event)
+
+    def _run(self, events: list[Event]) -> bool:
+        """Add up readings of a source as columns. False: nothing was done, because they aren't plain numbers of the same
+        metrics, equally good, in the order of their times, and in one minute."""
+        rows = [event.data for event in events]
+        times = [event.time for event in events]
+        first, last = times[0], times[-1]
+        minute = last - last % MINUTE
+        metrics = rows[0].keys()
+        if first < minute or "_quality" in metrics or times != sorted(times):
+            return False
+        quality = events[0].quality
+        if (
+            quality >= 64
+            or {event.quality for event in events} != {quality}
+            or [row for row in rows if row.keys() != metrics]
+        ):
+            return False
+        columns = {metric: [row[metric] for row in rows] for metric in metrics}
+        if not all(_numbers.issuperset(map(type, column)) for column in columns.values()):
+            return False
+        source, offset = events[-1].source, events[-1].offset
+        self._sign_of_life(source, first, quality)
+        self._sign_of_life(source, last, quality, len(events) - 1)
+        self._newest = max(self._newest, last)
+        for metric, column in columns.items():
+            cell = self.cell(source, metric)
+            self._change(cell)
+            if last >= cell.time:
+                cell.time, cell.value, cell.quality, cell.offset = last, column[-1], quality, offset
+            if not cell.count or minute != cell.minute:
+                self._count(cell)
+                cell.minute, cell.count, cell.at = minute, 0, first
+                cell.low = cell.high = float(column[0])
+                cell.total = 0.0
+            cell.count += len(column)
+            total = cell.total
+            for value in column:  # one by one: the same sum, however the events come in pages
+                total += value
+            cell.total = total
+            cell.low = min(cell.low, *column)
+            cell.high = max(cell.high, *column)
+            if last >= cell.at:
+                cell.newest, cell.at = column[-1], last
+        return True
 
     def _reading(self, event: Event) -> None:
         source, time, quality = event.source, event.time, event.quality
@@ -226,11 +286,11 @@ class Views:
                 self._change(cell)
                 cell.time, cell.value, cell.quality, cell.offset = event.time, None, _worth(reason), event.offset
 
-    def _sign_of_life(self, source: str, time: int, quality: int) -> None:
+    def _sign_of_life(self, source: str, time: int, quality: int, readings: int = 1) -> None:
         seen = self.seen.get(source)
         if seen is None:
             seen = self.seen[source] = Seen(time, time, 0, quality)
-        seen.readings += 1
+        seen.readings += readings
         if time >= seen.last:
             seen.last, seen.quality = time, quality
         elif time < seen.first:
