@@ -7,87 +7,18 @@ along when the clock is set, and are added to the rest once somebody confirms it
 import msgspec
 from msgspec import Struct
 
-from gateway.event import SECOND, Event, Quality, Value
-
-MINUTE = 60 * SECOND
-
-widths = {"1m": MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE}
-"""The roll-ups by name, narrowest first: the wider ones are made of it."""
-
-_numbers = {int, float}
-_worth_a_run = 4
-_alarms = {"alarm.raised", "alarm.cleared", "alarm.acknowledged", "alarm.shelved"}
-_times = {"clock.stepped", "clock.synced", "clock.unsynced", "gateway.started"}
+from gateway.event import Event, Quality, Value
+from gateway.store.views.cells import MINUTE, Alarm, Bucket, Buckets, Cell, Seen, add
 
 patience = 10 * MINUTE
 """So long the times of an unconfirmed clock may still be put right in the roll-ups."""
 
+few = 4
+"""Readings of a source that aren't worth adding up as columns."""
 
-class Cell(Struct, eq=False):
-    """One metric of one source: its newest value, and the minute that is being counted."""
-
-    series: int
-    source: str
-    metric: str
-    time: int = -(2**63)
-    value: Value | None = None
-    quality: int = 0
-    offset: int = 0
-    changed: bool = False
-    minute: int = 0
-    count: int = 0
-    low: float = 0.0
-    high: float = 0.0
-    total: float = 0.0
-    newest: float = 0.0
-    at: int = 0
-
-
-class Bucket(Struct):
-    """What a span of time adds up to. ``at`` is the time of ``last``."""
-
-    count: int
-    min: float
-    max: float
-    sum: float
-    last: float
-    at: int
-
-    def add(self, other: "Bucket") -> None:
-        """Both together."""
-        self.count += other.count
-        self.min = min(self.min, other.min)
-        self.max = max(self.max, other.max)
-        self.sum += other.sum
-        if other.at >= self.at:
-            self.last, self.at = other.last, other.at
-
-
-class Seen(Struct):
-    """When a source was heard, by the times of its readings."""
-
-    first: int
-    last: int
-    readings: int
-    quality: int
-
-
-class Alarm(Struct):
-    """An active alarm; times in µs."""
-
-    alarm: str
-    source: str
-    severity: str | None
-    text: str | None
-    raised: int
-    occurrence: str | None
-    offset: int
-    acknowledged: int | None = None
-    shelved: int | None = None
-
-
-Buckets = dict[tuple[int, int], Bucket]
-"""(start, series) -> what the minute, or a wider span, adds up to."""
+_numbers = {int, float}
+_alarms = {"alarm.raised", "alarm.cleared", "alarm.acknowledged", "alarm.shelved"}
+_times = {"clock.stepped", "clock.synced", "clock.unsynced", "gateway.started"}
 
 
 class State(Struct):
@@ -179,11 +110,11 @@ class Views:
         self._close()
         late = self._newest - patience
         for key in [key for key, bucket in self.loose.items() if bucket.at < late or self.unsynced is None]:
-            _add(self.minutes, key, self.loose.pop(key))
+            add(self.minutes, key, self.loose.pop(key))
 
     def _add_up(self, runs: dict[str, list[Event]]) -> None:
         for events in runs.values():
-            if len(events) < _worth_a_run or not self._run(events):
+            if len(events) < few or not self._run(events):
                 for event in events:
                     self._reading(event)
 
@@ -310,7 +241,7 @@ class Views:
             # a switch's values are true and false, which the kept state couldn't be read with
             low, high, newest = float(cell.low), float(cell.high), float(cell.newest)
             bucket = Bucket(cell.count, low, high, float(cell.total), newest, cell.at)
-            _add(self.minutes if self.unsynced is None else self.loose, (cell.minute, cell.series), bucket)
+            add(self.minutes if self.unsynced is None else self.loose, (cell.minute, cell.series), bucket)
             cell.count = 0
 
     def _close(self) -> None:
@@ -346,7 +277,7 @@ class Views:
         """From here on times are what they are, or those of a boot that nobody confirms."""
         self._close()
         for key, bucket in self.loose.items():
-            _add(self.minutes, key, bucket)
+            add(self.minutes, key, bucket)
         for cell in self.changed:
             cell.changed = False  # so that it is noticed, too, when it changes in what comes now
         self.loose, self._touched, self.unsynced = {}, {}, unsynced
@@ -358,7 +289,7 @@ class Views:
         loose, self.loose = self.loose, {}
         for (start, series), bucket in loose.items():
             bucket.at += by
-            _add(self.loose, (start + whole, series), bucket)
+            add(self.loose, (start + whole, series), bucket)
         for cell in self._touched.values():
             cell.time += by
             self._change(cell)
@@ -366,22 +297,6 @@ class Views:
             self.seen[source].last += by
             self.heard.add(source)
         self._newest += by
-
-
-def wider(minutes: Buckets, width: int) -> Buckets:
-    """The same in wider buckets."""
-    found: Buckets = {}
-    for (start, series), bucket in minutes.items():
-        _add(found, (start - start % width, series), bucket)
-    return found
-
-
-def _add(buckets: Buckets, key: tuple[int, int], more: Bucket) -> None:
-    bucket = buckets.get(key)
-    if bucket is None:
-        buckets[key] = Bucket(more.count, more.min, more.max, more.sum, more.last, more.at)
-    else:
-        bucket.add(more)
 
 
 def _worth(reason: str) -> int:

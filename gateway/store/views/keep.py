@@ -10,7 +10,8 @@ import sqlite3
 from gateway.store.consumers import Consumer
 from gateway.store.log import Log, Statement
 from gateway.store.views import rows
-from gateway.store.views.fold import Views, widths
+from gateway.store.views.cells import widths
+from gateway.store.views.fold import Views
 
 save_every = 10.0
 """Seconds between writing rows and position."""

@@ -10,7 +10,8 @@ from msgspec import Struct, to_builtins
 from gateway.event import Quality
 from gateway.store.eras import shifts, stored
 from gateway.store.rows import Statement, offset_at, read_blocks
-from gateway.store.views.fold import Alarm, Bucket, Seen, Views, wider, widths
+from gateway.store.views.cells import Alarm, Bucket, Seen, wider, widths
+from gateway.store.views.fold import Views
 
 consumer = "views"
 """Whose position and state the tables are."""
