@@ -91,10 +91,10 @@ class Sessions:
         self._away.discard(member)
         member.user, member.will = user, asked.will
         member.expiry = self._expiry(asked, present)
-        if self._history and (member.lasting or member.stored):
-            member.stored = True
+        member.stored = member.stored or member.lasting
+        if self._history and (member.stored or (old and old.stored)):
             # commits are in order: with this one everything an earlier connection left unfinished is finished, too
-            await self._history.keep([lasting.kept(member)])
+            await self._history.keep([lasting.kept(member)] if member.stored else [])
         return member, present
 
     def leave(self, session: Session, farewell: Disconnect | None = None) -> None:

@@ -42,7 +42,8 @@ def kills_of_a_gateway(folder: Path, rng: Random) -> tuple[int, str]:
 
 def kills_of_a_hub(folder: Path, rng: Random) -> tuple[int, str]:
     """Between a publisher and a subscriber at QoS 2, at random moments and at system calls."""
-    arrived = test_kill_hub.killed(folder, rng, rng.choice((V311, V5)), 15)
+    topic = rng.choice(("q", test_kill_hub.claimed))
+    arrived = test_kill_hub.killed(folder, rng, rng.choice((V311, V5)), 15, topic)
     return 15, f"{arrived} messages at QoS 2, each stored and delivered once, in order"
 
 

@@ -12,16 +12,18 @@ from random import Random, SystemRandom
 import pytest
 
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Ack, Delivery
+from gateway.hub.packets import V5, V311, Ack, Delivery, Disconnect
 from gateway.hub.properties import Kind
+from tests.faults import gateway
 from tests.faults.child import Child
+from tests.faults.test_disk import strace
 from tests.faults.test_kill import stored
 from tests.faults.test_kill_at import killing
 from tests.hub.house import come, take
 from tests.hub.peers import Peer, _open
 from tests.parts import free_port
 
-kills = 12
+kills = 8
 window = 30
 
 CONFIGURATION = """
@@ -30,7 +32,14 @@ name = "victim"
 data = "data"
 [[listener]]
 port = {port}
+[[binding]]
+driver = "json"
+topics = ["plant/{{area}}/{{device}}/{{metric}}"]
+allow = ["*"]
 """
+
+claimed = "plant/hall/press/count"
+"""A topic whose messages become readings: they are kept as they came for a session that is owed them."""
 
 calls = {"pwrite64": 200, "fdatasync": 80, "sendto": 200}
 """Calls before which the hub is killed, within a commit, after it, before a word; and how many it makes at least."""
@@ -54,7 +63,7 @@ class Client:
             await peer.close()
             raise ConnectionError
         packet = await peer.got()
-        if packet is None:
+        if packet is None or isinstance(packet, Disconnect):
             raise ConnectionError
         return packet
 
@@ -135,7 +144,7 @@ class Arena:
     def __init__(self, folder: Path, version: int, rng: Random) -> None:
         port = free_port()
         (folder / "redcar.toml").write_text(CONFIGURATION.format(port=port))
-        self.child = Child(folder, port)
+        self.child = Child(folder, port, gateway.program)
         self._version = version
         self._rng = rng
 
@@ -155,6 +164,13 @@ class Arena:
             seconds = 3.0 if at_call else self._rng.choice((0.1, 1.0)) * self._rng.random()
             asyncio.run(self._meet(clients, seconds, lambda: not self.child.alive))
         self.child.kill()
+
+    def hardship(self, clients: list[Client], fault: str, done: Callable[[], bool]) -> None:
+        """A life with a disk that fails now and then, and a good end."""
+        self.child.start(under=strace(fault))
+        assert self.child.listening(20), self.child.said()
+        asyncio.run(self._meet(clients, 40, done))
+        self.child.stop()
 
     def finish(self, clients: list[Client], done: Callable[[], bool]) -> None:
         """The last life, until everything is delivered."""
@@ -194,10 +210,10 @@ def seeded() -> Random:
     return Random(seed)
 
 
-def killed(folder: Path, rng: Random, version: int, times: int) -> int:
+def killed(folder: Path, rng: Random, version: int, times: int, topic: str = "q") -> int:
     """One publisher, one subscriber, so many kills; gives how many messages made it."""
     arena = Arena(folder, version, rng)
-    publisher, subscriber = Publisher(rng), Subscriber(rng)
+    publisher, subscriber = Publisher(rng, topic=topic), Subscriber(rng, filter=topic)
     try:
         arena.begin([subscriber])
         for _ in range(times):
@@ -206,11 +222,19 @@ def killed(folder: Path, rng: Random, version: int, times: int) -> int:
         arena.finish([subscriber, publisher], lambda: publisher.done and len(subscriber.got) >= publisher.next)
     finally:
         arena.child.kill_if_alive()
+    check(folder, publisher, subscriber)
+    return publisher.next
+
+
+def check(folder: Path, publisher: Publisher, subscriber: Subscriber) -> None:
+    """Each message once and in order, wherever it has to be."""
     events = asyncio.run(stored(folder / "data"))
     numbers = [int(one.data["payload"]) for one in events if one.type == "message"]
     assert numbers == list(range(publisher.next)), odd("the log", numbers)
+    if publisher.topic == claimed:
+        readings = [int(one.data["count"]) for one in events if one.type == "reading"]
+        assert readings == numbers, odd("the readings", readings)
     assert subscriber.got == list(range(publisher.next)), odd("the subscriber", subscriber.got)
-    return publisher.next
 
 
 def shared(folder: Path, rng: Random, version: int, times: int, qos: int) -> int:
@@ -245,9 +269,10 @@ def odd(where: str, numbers: list[int]) -> str:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("version", [V311, V5])
-def test_exactly_once_through_kills(version: int, tmp_path: Path) -> None:
-    assert killed(tmp_path, seeded(), version, kills) > 500
+@pytest.mark.parametrize(("version", "topic"), [(V311, "q"), (V5, claimed)])
+def test_exactly_once_through_kills(version: int, topic: str, tmp_path: Path) -> None:
+    """Also what a driver claims: the first kill is right after SUBACK, and from there on the subscriber is owed it raw."""
+    assert killed(tmp_path, seeded(), version, kills, topic) > 500
 
 
 @pytest.mark.timeout(180)
@@ -255,3 +280,23 @@ def test_exactly_once_through_kills(version: int, tmp_path: Path) -> None:
 def test_a_group_gets_everything_through_kills(qos: int, tmp_path: Path) -> None:
     """At QoS 2 once, at QoS 1 at least once; also what came while both workers were away."""
     assert shared(tmp_path, seeded(), V5, kills, qos) > 500
+
+
+@pytest.mark.timeout(180)
+def test_exactly_once_though_syncs_fail(tmp_path: Path) -> None:
+    """What was refused is sent again, and what was refused is stored all the same: once."""
+    rng = seeded()
+    arena = Arena(tmp_path, V5, rng)
+    publisher, subscriber = Publisher(rng, topic=claimed), Subscriber(rng, filter=claimed)
+    try:
+        arena.begin([subscriber])
+        fault = "fdatasync:error=EIO:when=20+30"
+        arena.hardship([subscriber, publisher], fault, lambda: publisher.next > 3_000)
+        failures = arena.child.often("the disk fails")
+        publisher.most = publisher.next
+        arena.finish([subscriber, publisher], lambda: publisher.done and len(subscriber.got) >= publisher.next)
+    finally:
+        arena.child.kill_if_alive()
+    print(f"{publisher.next} messages, {failures} failures of the disk")
+    assert failures > 3
+    check(tmp_path, publisher, subscriber)

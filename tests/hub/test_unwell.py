@@ -154,6 +154,23 @@ def test_pubrel_waits_for_the_disk_though_the_client_left_right_after_pubrec(
     asyncio.run(story())
 
 
+def test_a_session_is_forgotten_before_its_client_hears_so(tmp_path: Path) -> None:
+    """[MQTT-3.1.2-4]: else a crash would bring it back, and what it was owed, under a client that began anew."""
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            peer, _ = await come(port)
+            await take(peer, "a")
+            await peer.close()
+            await until(lambda: gateway.hub.status().away == 1)
+            _, present = await come(port, clean=True, expiry=None)
+            assert not present
+            for table in ("session", "subscription"):
+                assert await gateway.log.query(f"select * from {table}") == []
+
+    asyncio.run(story())
+
+
 def test_nothing_comes_before_connack(tmp_path: Path) -> None:
     """[MQTT-3.2.0-1], though the session that the client returns to has to be written down first."""
 
