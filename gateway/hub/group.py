@@ -213,16 +213,19 @@ class Group:
                 return offset
         return None
 
-    def again(self, offset: int, one: Told | None, routes: list[Route]) -> None:
-        """Send that message again; None: it can't be had any more."""
+    def again(self, offset: int, one: Told | None, routes: list[Route]) -> bool:
+        """Send that message again; None: it can't be had any more. False: none of these has room."""
         turn = self._turns.get(offset)
         if one is None or (turn is None and one.expired):
             self.landed(offset)
         elif turn:
             self._send(one, turn)
-        elif offset in self._due and self._give(one, routes):
+        elif offset in self._due:
+            if not self._give(one, routes):
+                return False
             self._due.discard(offset)
             self._later()
+        return True
 
     def _give(self, one: Told, routes: list[Route]) -> bool:
         """To whose turn it is, of those that have room. False: nobody has."""

@@ -169,10 +169,10 @@ class Router:
         group.pass_by(through)
         return True
 
-    def handed_again(self, group: Group, offset: int, told: list[Told]) -> None:
+    def handed_again(self, group: Group, offset: int, told: list[Told]) -> bool:
         """The same for a message that was given out before; it may be gone."""
         one = told[0] if told else None
-        group.again(offset, one, self._sharing(group, one.message.topic) if one else [])
+        return group.again(offset, one, self._sharing(group, one.message.topic) if one else [])
 
     def _sharing(self, group: Group, topic: str) -> list[Route]:
         """Those of a group who may have a topic."""

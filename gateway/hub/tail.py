@@ -73,7 +73,8 @@ class Tail:
             due, begin = group.due(), group.seen
             if due is not None:
                 told, _ = await self._history.read(due, due, _any, _any)
-                self._broker.handed_again(group, due, told)
+                if not self._broker.handed_again(group, due, told):
+                    await room.wait()
             elif begin >= self.position:
                 group.live = True
                 await room.wait()

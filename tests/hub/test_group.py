@@ -10,6 +10,7 @@ from gateway.app import Gateway
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Ack, Connack, Connect, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
+from gateway.hub.routes import Everything
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
 from tests.hub.peers import Peer, knock, until
 from tests.hub.test_unwell import hold
@@ -264,6 +265,33 @@ def test_the_group_waits_while_all_windows_are_full(tmp_path: Path) -> None:
             assert await two.silent()
             two.send(*(Ack(Kind.PUBACK, one.id) for one in held[2:]))
             assert await drain(two, 5) == texts(5, 4)
+
+    asyncio.run(story())
+
+
+def test_who_may_not_have_it_does_not_count(tmp_path: Path) -> None:
+    """What a member left behind waits for one that may have it, and nobody else waits meanwhile."""
+
+    class Some(Everything):
+        def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
+            return client != "m2"
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            gateway.hub.broker._rights = Some()
+            one = await member(port, "m1", properties={Property.receive_maximum: 1})
+            two = await member(port, "m2")
+            three = await member(port, "m3", expiry=0)
+            await publish(port, *texts(3))
+            (got,) = await receive(one, 1)
+            await receive(three, 2)
+            await three.close()
+            await until(lambda: "m3" not in gateway.hub.broker.members)
+            assert await two.silent()
+            one.send(Ack(Kind.PUBACK, got.id))
+            left = {"0", "1", "2"} - {got.message.payload.decode()}
+            assert set(await drain(one, 2)) == left
+            assert await two.silent()
 
     asyncio.run(story())
 
