@@ -1,7 +1,7 @@
 """Who is a member, and who subscribes to what. No sockets, no clock. Who gets what is in ``routes.py``."""
 
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.hub import lasting, shared
 from gateway.hub.feed import Feed
@@ -16,6 +16,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.routes import Rights, Router
 from gateway.hub.session import Session
+from gateway.hub.showing import Showing
 from gateway.hub.topics import SHARED, excess, weight
 
 
@@ -32,6 +33,7 @@ class Broker(Router):
         super().__init__(limits, rights)
         self.retained = retained
         self.members: dict[str, Member] = {}
+        self.showing = Showing(self._show)
         self.hired: Callable[[Member], None] = lambda member: None
         self.summoned: Callable[[Group], None] = lambda group: None
         self._history = history
@@ -117,15 +119,22 @@ class Broker(Router):
 
         def answer() -> None:
             session.answer(request, reasons)
-            identifiers = [identifier] if identifier else []
-            for filter, qos in wanted:
-                if not session.out.deliver_retained(self._allowed(member, filter), qos, identifiers):
-                    self.too_slow(session)
-                    break
+            if self.showing.begin(session, wanted, [identifier] if identifier else []) > self._limits.subscriptions:
+                session.end(Reason.QUOTA_EXCEEDED, "it subscribes faster than we find what is retained")
             session.flush()
 
         self._once_kept(statements, answer)
         return self._refused(member, request, reasons)
+
+    def _show(self, session: Session, filter: str, qos: int, identifiers: Sequence[int]) -> bool:
+        """Send a subscriber what is retained, if it still is one."""
+        member = session.member
+        if member is None or filter not in member.held:
+            return True
+        shown = session.out.deliver_retained(self._allowed(member, filter), qos, identifiers)
+        if not shown:
+            self.too_slow(session)
+        return shown
 
     def _refused(self, member: Member, request: Subscribe, reasons: list[Reason]) -> str | None:
         """What may not be had, why, and what would help."""

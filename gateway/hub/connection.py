@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self._hub.bytes_received += len(data)
         self._follow(self.session.receive(data, self._hub.now()))
         if self.session.weight > _SLIGHT:
-            self._hub.hoard(len(data))
+            self._hub.burden.add(len(data))
         self._soon()
 
     def pause_writing(self) -> None:
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone. What waits for the disk is still routed when it is there."""
         self.session.over = True
-        self.session.flush = _nothing  # a circle would keep it all in memory until the collector comes round
+        self.session.flush = lambda: None  # a circle would keep it all in memory until the collector comes round
         self.session.out.close()
         if self.asking:
             self.asking.cancel()
@@ -338,10 +338,6 @@ class Connection(asyncio.Protocol):
             *(lasting.received(id, one) for one in batch.received),
             *(lasting.released(id, one) for one in batch.released),
         ]
-
-
-def _nothing() -> None:
-    """There is nobody to write to."""
 
 
 def _look(future: asyncio.Future[None]) -> str | None:

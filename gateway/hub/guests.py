@@ -1,13 +1,9 @@
-"""How many come from where, who guesses passwords, and who makes us hold too much. Loopback is exempt from counting: there
-everybody has one address."""
+"""How many come from where, and who guesses passwords. Loopback is exempt from counting: there everybody has one address."""
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TypeVar
 
 from gateway.hub.limits import Limits
-
-T = TypeVar("T")
 
 _MINUTE = 60.0
 _REMEMBERED = 10_000  # addresses that are counted, and pairs of address and user; beyond it the oldest is forgotten
@@ -90,15 +86,3 @@ class Guesses:
         """Whether to look at another at all."""
         times = self._times.get((address, user))
         return times is not None and len(times) == self._most and self._now() - times[0] < _MINUTE
-
-
-def heaviest(weights: dict[T, int], most: int) -> list[T]:
-    """Those who weigh most, until the others together weigh no more than ``most``."""
-    over = sum(weights.values()) - most
-    found: list[T] = []
-    for one in sorted(weights, key=weights.__getitem__, reverse=True) if over > 0 else ():
-        found.append(one)
-        over -= weights[one]
-        if over <= 0:
-            break
-    return found

@@ -20,10 +20,11 @@ from gateway.clock import Clock
 from gateway.errors import CannotListen, StoreFailed
 from gateway.hub.access import Access, is_loopback
 from gateway.hub.broker import Broker
+from gateway.hub.burden import Burden
 from gateway.hub.connection import Connection
 from gateway.hub.doors import Door
 from gateway.hub.group import Group
-from gateway.hub.guests import Guests, heaviest
+from gateway.hub.guests import Guests
 from gateway.hub.happenings import Known, MayPublish
 from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Statement
@@ -33,7 +34,6 @@ from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.replays import Replays
 from gateway.hub.retained import Retained
-from gateway.hub.session import QOS2_ID
 from gateway.hub.sessions import Sessions
 from gateway.hub.status import Status
 from gateway.hub.tail import Tail
@@ -80,11 +80,12 @@ class Hub:
         self.refusals = Refusals(self.now)
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will, self.refusals.note)
         self.broker.hired = self._hire
+        self.broker.showing.later = self._loop.call_soon
         self.broker.summoned = self._serve
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
-        self._hoarded = 0  # bytes since everybody was weighed
+        self.burden = Burden(self.limits, self.connections, self.sessions)
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
         self.doors: list[Door] = []
@@ -317,7 +318,7 @@ class Hub:
         for connection in list(self.connections):
             connection.check(now)
         self.sessions.sweep(now)
-        self._shed()
+        self.burden.shed()
         for door in self.doors:
             if door.refresh(self._wall()):
                 self._anew(door)
@@ -327,24 +328,6 @@ class Hub:
         if now - self._said_at >= _SAID_EVERY:
             self._said_at = now
             self._own_up()
-
-    def hoard(self, size: int) -> None:
-        """So many bytes came from those who make us hold some: don't wait for the sweep if they are many."""
-        self._hoarded += size
-        if self._hoarded > self.limits.held // 8:
-            self._shed()
-
-    def _shed(self) -> None:
-        """Each client's share of our memory is bounded, and so is that of all: beyond it those go who hold most."""
-        self._hoarded = 0
-        weights: dict[Connection | Member, int] = {one: one.weight for one in self.connections}
-        weights |= {one: QOS2_ID * len(one.qos2) for one in self.sessions if one.qos2}
-        for one in heaviest(weights, self.limits.held):
-            text = f"it holds {weights[one]:,} bytes, and all clients too many: if they are yours, raise held under [limits]"
-            if isinstance(one, Connection):
-                one.end(Reason.QUOTA_EXCEEDED, text)
-            else:
-                self.sessions.expire(one, text)
 
     def _own_up(self) -> None:
         """Say in the log what wasn't retained."""

@@ -9,8 +9,9 @@ from random import Random
 import pytest
 
 from gateway.hub.access import Access, Refused
+from gateway.hub.burden import heaviest
 from gateway.hub.doors import Door
-from gateway.hub.guests import Guesses, Guests, heaviest
+from gateway.hub.guests import Guesses, Guests
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub

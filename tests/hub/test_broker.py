@@ -1,5 +1,7 @@
 """Stories of several clients around a broker, without sockets."""
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.hub.inlet import Publish
@@ -286,3 +288,45 @@ def test_subscriptions_of_all_clients_are_bounded() -> None:
     room.ask(client, Unsubscribe(3, ["a"]))
     room.ask(client, Subscribe(4, [Filter("b")]))
     assert client.got()[-1] == Suback(4, [0])
+
+
+def test_what_is_retained_is_shown_a_filter_at_a_time_and_others_get_their_turn() -> None:
+    room = Room()
+    room.say(*(Publish(f"r/{n}", b"x", 0, True) for n in range(3)))
+    turns: list[Callable[[], object]] = []
+    room.broker.showing.later = turns.append
+    first, second = room.enter("first"), room.enter("second")
+    room.ask(first, Subscribe(1, [Filter("r/+"), Filter("r/0"), Filter("+/1"), Filter("+/2")]))
+    room.ask(second, Subscribe(1, [Filter("#"), Filter("+/+")]))
+    found = first.got()
+    assert [type(one) for one in found] == [Suback] + [Delivery] * 3
+    assert len(second.got()) == 1 + 3
+    assert len(turns) == 1, "they stand in one line"
+    room.ask(first, Unsubscribe(2, ["+/1"]))
+    first.got()
+
+    def turn() -> tuple[list[str], list[str]]:
+        turns.pop()()
+        return tuple([one.message.topic for one in peer.got() if isinstance(one, Delivery)] for peer in (first, second))  # type: ignore[return-value]
+
+    assert turn() == (["r/0"], [])  # +/1 isn't wanted any more
+    room.say(Publish("r/2", b"newer", 0, True))
+    assert [one.message.payload for one in first.got() if isinstance(one, Delivery)] == [b"newer"]
+    second.got()
+    assert turn() == ([], ["r/0", "r/1", "r/2"])
+    turns.pop()()
+    (late,) = (one for one in first.got() if isinstance(one, Delivery))
+    assert late.message.payload == b"newer", "nothing old follows something newer"
+    assert not turns
+
+
+def test_whoever_is_gone_is_shown_nothing() -> None:
+    room = Room()
+    turns: list[Callable[[], object]] = []
+    room.broker.showing.later = turns.append
+    client = room.enter("c")
+    room.ask(client, Subscribe(1, [Filter("a/+"), Filter("b/+")]))
+    room.broker.leave(client.session)
+    client.session.over = True
+    turns.pop()()
+    assert not turns
