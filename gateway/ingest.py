@@ -132,6 +132,10 @@ class Ingest:
         rows = [*self._retained(retained), *also] if retained or also else []
         return self._append(events, rows, wait=wait)
 
+    def refused(self, messages: list[Publish]) -> None:
+        """See ``hub/inlet.py``."""
+        self._repeats.refused(messages)
+
     def take(self, bound: Bound, item: bytearray | Advert | Message) -> None:
         """What a link delivered: a stream's buffer, an advertisement, a message. Stored with the next commit; nobody waits."""
         events: list[Event] = []

@@ -45,6 +45,7 @@ class Repeats:
     def __init__(self) -> None:
         self._clients: OrderedDict[str, _Recent] = OrderedDict()
         self._size = 0
+        self._refused: dict[str, list[list[Publish]]] = {}
 
     def new(self, messages: list[Publish]) -> list[Publish]:
         """Those of one read of one client that aren't repeats; from now on they are known."""
@@ -54,7 +55,17 @@ class Repeats:
                 break
         if messages and messages[-1].packet_id:
             self._remember(messages[0].client, messages)
+            if self._refused and not messages[-1].dup:
+                self._refused.pop(messages[0].client, None)
         return messages
+
+    def refused(self, messages: list[Publish]) -> None:
+        """A failing disk refused these, and takes them after all: known, however many they are, until their client goes on
+        with something new."""
+        if sum(len(one.payload) + overhead for all in self._refused.values() for batch in all for one in batch) > most:
+            self._refused.clear()
+        if messages:
+            self._refused.setdefault(messages[0].client, []).append(messages)
 
     def _without_repeats(self, messages: list[Publish]) -> list[Publish]:
         new: list[Publish] = []
@@ -66,7 +77,7 @@ class Repeats:
     def _known(self, repeat: Publish, before: list[Publish]) -> bool:
         recent = self._clients.get(repeat.client)
         earlier = [batch for batch, _ in reversed(recent.batches)] if recent else []
-        for batch in (before, *earlier):
+        for batch in (before, *earlier, *reversed(self._refused.get(repeat.client, ()))):
             for message in reversed(batch):
                 if message.packet_id == repeat.packet_id:  # the latest that bore this id
                     return message.topic == repeat.topic and message.payload == repeat.payload

@@ -294,6 +294,9 @@ class Acknowledging:
         done.set_result(None)
         return done
 
+    def refused(self, messages: list[Publish]) -> None:
+        raise NotImplementedError
+
 
 def pictured(**changed: object) -> Picture:
     raised = event("alarm.raised", "coldstore/door", {"text": "coldstore/door: open", "severity": "low"}, time=0)

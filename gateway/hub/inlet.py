@@ -48,3 +48,6 @@ class Inlet(Protocol):
         QoS 1 and 2 messages to subscribers then. None: nothing of it is stored, go on at once. A future that fails
         (StoreFull) must not be acknowledged: close the connection, the client sends again.
         """
+
+    def refused(self, messages: list[Publish]) -> None:
+        """These failed so, and are stored after all: should the client send them again with DUP, they are known."""

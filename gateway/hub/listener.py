@@ -236,6 +236,7 @@ class Hub:
         """These were refused: what the disk takes after all is shown then, before a client whose session lasts is back."""
         error = None if failed.cancelled() else failed.exception()
         if isinstance(error, StoreFailed) and error.later:
+            self.inlet.refused(messages)
             error.later.add_done_callback(lambda _: stored())
             error.later.add_done_callback(lambda _: self.route(messages))
         else:

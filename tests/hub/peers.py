@@ -43,6 +43,9 @@ class Desk:
             loop.call_soon(future.set_result, None)
         return future
 
+    def refused(self, messages: list[Publish]) -> None:
+        """Nothing is remembered."""
+
     @property
     def messages(self) -> list[Publish]:
         return [message for batch in self.taken for message in batch]

@@ -127,6 +127,9 @@ class Desk:
             asyncio.get_running_loop().call_soon(done.set_result, None)
         return done
 
+    def refused(self, messages: list[Publish]) -> None:
+        """Nothing is remembered."""
+
 
 @asynccontextmanager
 async def reader(config: Config, desk: Desk, gateway: Gateway) -> AsyncIterator[Reader]:
