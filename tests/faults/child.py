@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class Child:
         """SIGKILL, unless that has happened: it learns nothing of it."""
         assert self._process is not None
         if self.alive:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError, FileNotFoundError):  # at this moment
+                os.kill(self.pid, signal.SIGKILL)
         assert self._process.wait(10) == -signal.SIGKILL, self.said()
 
     def stop(self) -> None:

@@ -218,8 +218,8 @@ def killed(folder: Path, rng: Random, version: int, times: int, topic: str = "q"
         arena.begin([subscriber])
         for _ in range(times):
             arena.life([subscriber, publisher])
-        publisher.most = publisher.next
-        arena.finish([subscriber, publisher], lambda: publisher.done and len(subscriber.got) >= publisher.next)
+        publisher.most = publisher.next + 300  # and it goes on
+        arena.finish([subscriber, publisher], lambda: publisher.done and len(subscriber.got) >= publisher.most)
     finally:
         arena.child.kill_if_alive()
     check(folder, publisher, subscriber)
@@ -251,8 +251,8 @@ def shared(folder: Path, rng: Random, version: int, times: int, qos: int) -> int
         for _ in range(times):
             there: list[Client] = [*workers[: rng.choice((0, 1, 2))], publisher]
             arena.life(there)
-        publisher.most = publisher.next
-        arena.finish([*workers, publisher], lambda: publisher.done and len(set(got())) >= publisher.next)
+        publisher.most = publisher.next + 300  # and it goes on
+        arena.finish([*workers, publisher], lambda: publisher.done and len(set(got())) >= publisher.most)
     finally:
         arena.child.kill_if_alive()
     arrived = got() if qos == 2 else sorted(set(got()))
@@ -272,14 +272,14 @@ def odd(where: str, numbers: list[int]) -> str:
 @pytest.mark.parametrize(("version", "topic"), [(V311, "q"), (V5, claimed)])
 def test_exactly_once_through_kills(version: int, topic: str, tmp_path: Path) -> None:
     """Also what a driver claims: the first kill is right after SUBACK, and from there on the subscriber is owed it raw."""
-    assert killed(tmp_path, seeded(), version, kills, topic) > 500
+    assert killed(tmp_path, seeded(), version, kills, topic) > 300
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("qos", [1, 2])
 def test_a_group_gets_everything_through_kills(qos: int, tmp_path: Path) -> None:
     """At QoS 2 once, at QoS 1 at least once; also what came while both workers were away."""
-    assert shared(tmp_path, seeded(), V5, kills, qos) > 500
+    assert shared(tmp_path, seeded(), V5, kills, qos) > 300
 
 
 @pytest.mark.timeout(180)
@@ -293,8 +293,8 @@ def test_exactly_once_though_syncs_fail(tmp_path: Path) -> None:
         fault = "fdatasync:error=EIO:when=20+30"
         arena.hardship([subscriber, publisher], fault, lambda: publisher.next > 3_000)
         failures = arena.child.often("the disk fails")
-        publisher.most = publisher.next
-        arena.finish([subscriber, publisher], lambda: publisher.done and len(subscriber.got) >= publisher.next)
+        publisher.most = publisher.next + 300  # and it goes on
+        arena.finish([subscriber, publisher], lambda: publisher.done and len(subscriber.got) >= publisher.most)
     finally:
         arena.child.kill_if_alive()
     print(f"{publisher.next} messages, {failures} failures of the disk")
