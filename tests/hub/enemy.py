@@ -20,7 +20,7 @@ from msgspec import Struct
 from gateway.hub import encode
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Connect, Delivery, Filter, Packet, Subscribe, Unsubscribe, Will
-from gateway.hub.properties import Property
+from gateway.hub.properties import Properties, Property
 from tests.bench import servers
 from tests.bench.servers import Server
 
@@ -112,21 +112,23 @@ class Scale(threading.Thread):
             time.sleep(0.02)
 
 
-def suffered(server: Server, attack: Callable[[int], None], settle: float = 2.0) -> Figures:
+def suffered(server: Server, attack: Callable[[int], object], settle: float = 2.0) -> Figures:
     """Make an attack, and what came of it. Raises AssertionError if the neighbour was put out."""
     neighbour = Neighbour(server.port)
     scale = Scale(server)
     neighbour.start()
-    time.sleep(0.5)
+    time.sleep(0.1)
     before = server.resident()
     scale.start()
-    attack(server.port)
-    time.sleep(settle)
-    after = server.resident()
-    neighbour.ending = scale.ending = True
-    neighbour.join()
-    scale.join()
-    neighbour.link.close()
+    try:
+        attack(server.port)
+        time.sleep(settle)
+        after = server.resident()
+    finally:
+        neighbour.ending = scale.ending = True
+        neighbour.join()
+        scale.join()
+        neighbour.link.close()
     assert neighbour.problem is None, neighbour.problem
     return Figures(before, scale.most, after, neighbour.waited, neighbour.answered)
 
@@ -223,12 +225,12 @@ def filters(port: int, count: int = 5_000, topics: int = 3_000) -> None:
         time.sleep(1)
 
 
-def walks(port: int, rounds: int = 5) -> None:
+def walks(port: int, rounds: int = 5, topics: int = 9_000) -> None:
     """Thousands of filters that each walk through everything that is retained, over and over."""
     with kept() as links:
         talker = dial(port, Connect("talker", V5))
         links.append(talker)
-        for n in range(9_000):
+        for n in range(topics):
             say(talker, Delivery(Publish(f"a/{n % 10}/{n}/b/c", b"x", 0, True)))
         heard(talker)
         link = dial(port, Connect("walks", V5))
@@ -263,18 +265,14 @@ def retained(port: int, count: int = 100_000) -> None:
 
 
 def wills(port: int, count: int = 1_500) -> None:
-    """Wills of 60 kB each, in sessions that last."""
+    """Wills of 16 kB each, in sessions that last."""
     with kept() as links:
-        own = {Property.session_expiry: 3600, Property.will_delay: 3600}
+        own: Properties = {Property.session_expiry: 3600}
         for n in range(count):
-            will = Will(f"w/{n}", bytes(60_000), 1, False, {Property.will_delay: 3600})
-            link = dial(
-                port,
-                Connect(f"will-{n}", V5, properties={Property.session_expiry: own[Property.session_expiry]}, will=will),
-            )
+            will = Will(f"w/{n}", bytes(16_000), 1, False, {Property.will_delay: 3600})
+            link = dial(port, Connect(f"will-{n}", V5, properties=own, will=will))
             link.recv(100)
             links.append(link)
-    time.sleep(2)
 
 
 def giant_will(port: int) -> None:
@@ -287,18 +285,18 @@ def giant_will(port: int) -> None:
     link.close()
 
 
-def unreleased(port: int, count: int = 20) -> None:
+def unreleased(port: int, count: int = 20, ids: int = 65_535) -> None:
     """QoS 2 packet ids that are never released, of 3.1.1 clients."""
     with kept() as links:
         for n in range(count):
             link = dial(port, Connect(f"unreleased-{n}", V311, clean=False), version=V311)
             link.recv(100)
             links.append(link)
-            for id in range(1, 65_536):
+            for id in range(1, ids + 1):
                 say(link, Delivery(Publish("q", b"x", 2), id), version=V311)
                 if id % 5000 == 0:
                     heard(link, 0.05)
-            heard(link)
+            heard(link, 0.05)
 
 
 def thieves(port: int, rounds: int = 400) -> None:
@@ -320,13 +318,12 @@ def strangers(port: int, count: int = 30_000) -> None:
         for n in range(count):
             say(link, Delivery(Publish(f"plant/hall/device-{n}", b'{"temperature": 1}')))
         heard(link)
-        time.sleep(2)
 
 
-def deep(port: int) -> None:
+def deep(port: int, count: int = 20) -> None:
     """Topics of tens of thousands of levels, a million in all; each costs its connection or is refused."""
     with kept() as links:
-        for n in range(20):
+        for n in range(count):
             link = dial(port, Connect(f"deep-{n}", V5))
             links.append(link)
             say(link, Subscribe(1, [Filter("/" * 60_000, 0), Filter("+/" * 30_000 + "#", 0)]))
