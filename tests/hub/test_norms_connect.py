@@ -272,6 +272,37 @@ def test_a_will_is_a_message_like_any_other(version: int) -> None:
     asyncio.run(story())
 
 
+@both
+def test_a_will_comes_also_when_we_end_the_connection(version: int) -> None:
+    """[MQTT-3.1.2-8]: for an error, and for its silence."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            watcher = await enter(port, V5, "w")
+            await watcher.subscribe("status")
+            for text, keep_alive, wire in ((b"error", 60, "C0 01 00"), (b"silence", 1, "")):
+                peer = await enter(port, version, will=Will("status", text), keep_alive=keep_alive)
+                peer.writer.write(bytes.fromhex(wire))
+                got = await watcher.got()
+                assert isinstance(got, Delivery)
+                assert got.message.payload == text
+
+    asyncio.run(story())
+
+
+def test_a_password_without_a_name() -> None:
+    """3.1.2.9: 5.0 allows it, 3.1.1 doesn't [MQTT-3.1.2-22] there."""
+
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            await enter(port, V5, password=b"token")
+            peer = await knock(port, V311)
+            peer.send(Connect("d", V311, password=b"token"))
+            assert await peer.got() is None
+
+    asyncio.run(story())
+
+
 def test_a_session_ends_when_its_time_is_up_and_not_before(tmp_path: Path) -> None:
     """[MQTT-4.1.0-1] [MQTT-4.1.0-2]: nothing of it is kept; while its client is connected time doesn't count."""
 
