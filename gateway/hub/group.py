@@ -126,7 +126,8 @@ class Group:
         if member.session is None or not (had or member in self.members):
             return
         out = member.session.out
-        out.groups.add(self)
+        if self not in out.groups:
+            out.groups = (*out.groups, self)
         for offset, turn in had:
             if out.flies(offset):
                 continue

@@ -66,7 +66,7 @@ class Outbox:
         self._flying: set[int] = set()
         self._logged: dict[int, int] = {}  # packet id -> offset
         self._shared: dict[int, Group] = {}  # packet id -> the group whose message that is
-        self.groups: set[Group] = set()  # that may have something for this client
+        self.groups: tuple[Group, ...] = ()  # that may have something for this client; few have any
         self._released: set[int] = set()  # packet ids between PUBREL and PUBCOMP
         self._id = 0
         self._line: deque[Waiting] = deque()
