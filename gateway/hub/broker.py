@@ -20,6 +20,9 @@ from gateway.hub.showing import Showing
 from gateway.hub.topics import SHARED, excess, weight
 
 
+TAKEN_OVER = "another connection came with this client id: if it isn't the same device, give each an id of its own"
+
+
 class Broker(Router):
     """Members by client id, and what they subscribe to; retained messages beside it.
 
@@ -49,7 +52,7 @@ class Broker(Router):
         member = self.members.get(client_id)
         if member and member.session:
             old = member.session
-            old.end(Reason.SESSION_TAKEN_OVER, "another client connected with this client id")
+            old.end(Reason.SESSION_TAKEN_OVER, TAKEN_OVER)
             self.part(member)
             old.flush()
         if member and not (resume and member.lasting):

@@ -7,7 +7,7 @@ SUBACK, a QoS 2 packet id together with its message.
 from collections.abc import Callable, Iterator
 
 from gateway.hub import lasting
-from gateway.hub.broker import Broker
+from gateway.hub.broker import TAKEN_OVER, Broker
 from gateway.hub.feed import Feed
 from gateway.hub.history import History
 from gateway.hub.inlet import Publish, Statement
@@ -174,7 +174,7 @@ class Sessions:
         """The session is over, and its will can't wait any longer."""
         self._away.discard(member)
         if member.session:
-            member.session.end(Reason.SESSION_TAKEN_OVER, "another client connected with this client id")
+            member.session.end(Reason.SESSION_TAKEN_OVER, TAKEN_OVER)
             member.session.flush()
             self._broker.part(member)
         elif member.will and member.will_due is not None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import ssl
+import subprocess
 import weakref
 from pathlib import Path
 from random import Random
@@ -20,9 +22,11 @@ from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.users import add_user
+from gateway.settings import Access as Settled
 from tests.hub import fuzz, siege
 from tests.hub.house import house
-from tests.hub.peers import Desk, enter, hub_at, knock, say, until
+from tests.hub.peers import Desk, Peer, enter, hub_at, knock, say, until
+from tests.parts import need
 
 
 def test_a_short_fuzz() -> None:
@@ -176,8 +180,53 @@ def test_a_thousand_clients_after_a_power_cut(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_two_of_one_client_id_in_a_loop() -> None:
-    """They put each other out; nobody else notices, and nothing is left of them."""
+@pytest.mark.parametrize("made", [True, False])
+def test_everybody_with_a_password_of_its_own_after_a_power_cut(made: bool, tmp_path: Path) -> None:
+    """Passwords that were made are let in at once; with those that people think up it takes its time, and works."""
+    count = 200 if made else 12
+    for n in range(count):
+        add_user(tmp_path / "users", f"device-{n}", f"secret-{n}", made=made)
+
+    async def client(port: int, n: int) -> None:
+        peer = await knock(port, V311)
+        hello = Connect(f"device-{n}", V311, keep_alive=60, user=f"device-{n}", password=f"secret-{n}".encode())
+        peer.send(hello, Delivery(Publish(f"device-{n}/a", b"x", 1), 1))
+        assert await peer.got() == Connack()
+        assert await peer.got() == Ack(Kind.PUBACK, 1)
+
+    async def story() -> None:
+        async with house(tmp_path, access=Settled(users=str(tmp_path / "users"))) as (gateway, port):
+            await asyncio.gather(*(client(port, n) for n in range(count)))
+            assert gateway.hub.status().clients == count
+
+    asyncio.run(story())
+
+
+def test_everybody_by_tls_after_a_power_cut(tmp_path: Path) -> None:
+    openssl = need("openssl", "openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost")
+    subprocess.run([openssl, "req", *kind, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+
+    async def client(port: int, n: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
+        peer = Peer(V311, reader, writer)
+        peer.send(Connect(f"device-{n}", V311, keep_alive=60), Delivery(Publish("a", b"x", 1), 1))
+        assert await peer.got() == Connack()
+        assert await peer.got() == Ack(Kind.PUBACK, 1)
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, _):
+            port = await gateway.hub.listen(door=Door(certificate=str(certificate), key=str(key)))
+            await asyncio.gather(*(client(port, n) for n in range(200)))
+            assert gateway.hub.status().clients == 200
+
+    asyncio.run(story())
+
+
+def test_two_of_one_client_id_in_a_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """They put each other out; nobody else notices, nothing is left of them, and the journal names them without being flooded."""
 
     async def story() -> None:
         async with hub_at(Desk()) as (hub, port):
@@ -189,6 +238,10 @@ def test_two_of_one_client_id_in_a_loop() -> None:
             assert hub.status().refused == 99
 
     asyncio.run(story())
+    said = (
+        "client 'twin' is disconnected: another connection came with this client id: if it isn't the same device, give"
+    )
+    assert 1 <= caplog.text.count(said) <= 10
 
 
 def test_who_weighs_most_goes_first() -> None:
