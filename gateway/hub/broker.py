@@ -72,6 +72,8 @@ class Broker(Router):
             member.feed.detach(idle=member.feed.live)
         for group in self.groups.values():
             group.went(member)
+        if member.session and member.lasting:
+            member.left = member.session.out.unfinished()
         member.session = None
 
     def leave(self, session: Session) -> None:
@@ -302,6 +304,9 @@ class Broker(Router):
 
     def admitted(self, member: Member) -> None:
         """It was told that it is connected: go on with what it is owed."""
+        if member.left and member.session:
+            member.session.out.go_on(member.left)
+            member.left = []
         if member.feed and member.session:
             member.feed.attach(member.session.out)
             self.hired(member)

@@ -13,6 +13,7 @@ from gateway.hub.topics import matches
 if TYPE_CHECKING:
     from gateway.hub.feed import Feed
     from gateway.hub.group import Group
+    from gateway.hub.outbox import Waiting
     from gateway.hub.session import Session
 
 _FOREVER = float("inf")
@@ -47,6 +48,7 @@ class Member:
     feed     how it gets what it is owed from the log; None: it isn't owed anything
     expiry   seconds that the session outlasts its connection; ``stored``: there are rows of it
     due      when it ends, by the loop's clock; None: not while it is connected. ``will_due`` likewise
+    left     retained messages that its last connection hadn't finished
     qos2     packet id -> PUBREC is due: messages at QoS 2 from PUBLISH to PUBREL
     """
 
@@ -56,6 +58,7 @@ class Member:
         "expiry",
         "feed",
         "held",
+        "left",
         "qos2",
         "routes",
         "session",
@@ -75,6 +78,7 @@ class Member:
         self.due: float | None = None
         self.will: Will | None = None
         self.will_due: float | None = None
+        self.left: list[tuple[int, Waiting, bool]] = []
         self.qos2: dict[bytes, bool] = {}
         self.held: dict[str, Subscription] = {}
         self.routes: dict[str, Route] = {}

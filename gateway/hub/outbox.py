@@ -67,6 +67,7 @@ class Outbox:
         self._logged: dict[int, int] = {}  # packet id -> offset
         self._shared: dict[int, Group] = {}  # packet id -> the group whose message that is
         self.groups: tuple[Group, ...] = ()  # that may have something for this client; few have any
+        self._retained: dict[int, Waiting] = {}  # in flight, by packet id: no log has them to be sent again
         self._released: set[int] = set()  # packet ids between PUBREL and PUBCOMP
         self._id = 0
         self._line: deque[Waiting] = deque()
@@ -152,6 +153,9 @@ class Outbox:
     def land(self, ids: Iterable[int]) -> None:
         """The client acknowledged these: PUBACK, or a PUBREC that says no."""
         self._flying.difference_update(ids)
+        if self._retained:
+            for id in ids:
+                self._retained.pop(id, None)
         if self._logged:
             landed = [(id, self._logged.pop(id)) for id in ids if id in self._logged]
             if self._shared:
@@ -196,6 +200,7 @@ class Outbox:
         """PUBCOMP: the id is free again."""
         self._released.discard(id)
         self._flying.discard(id)
+        self._retained.pop(id, None)
         logged = self._logged.pop(id, None)
         if logged and (group := self._shared.pop(id, None)):
             group.landed(logged)
@@ -215,14 +220,16 @@ class Outbox:
     def more(self) -> None:
         """Move a portion of the line, as far as there is room."""
         size = 0
-        while self._line and not self._stalled and size < _PORTION:
+        while self._line and not self._stalled and not self._closed and size < _PORTION:
             first = self._line[0]
             if first.qos and self._full:
                 return
             self._line.popleft()
             self._size -= first.size
             size += len(first.message.payload) + _PLACE
-            self._send(first.message, first.qos, first.retain, first.identifiers)
+            id = self._send(first.message, first.qos, first.retain, first.identifiers)
+            if id and first.retain:
+                self._retained[id] = first
         if self.feed and not self.feed.live:
             self.feed.wake()
         for group in self.groups:
@@ -231,7 +238,27 @@ class Outbox:
     def close(self) -> None:
         """Nothing more is to be delivered, only what is put."""
         self._closed = True
-        self._line.clear()
+        self._line = deque(one for one in self._line if one.retain and one.qos)
+        self._size = sum(one.size for one in self._line)
+
+    def unfinished(self) -> list[tuple[int, Waiting, bool]]:
+        """Retained messages that a session which lasts is still owed: packet id, 0 if it wasn't sent; whether PUBREL was."""
+        flying = [(id, one, id in self._released) for id, one in self._retained.items()]
+        return [*flying, *((0, one, False) for one in self._line if one.retain and one.qos)]
+
+    def go_on(self, unfinished: list[tuple[int, Waiting, bool]]) -> None:
+        """With what the last connection left [MQTT-4.4.0-1]."""
+        for id, one, released in unfinished:
+            if released:
+                self._flying.add(id)
+                self.release(id)
+            elif not id or self._full:
+                self._wait(one.message, one.qos, True, one.identifiers, one.size - _PLACE)
+            elif frame := self._frame(one.message, one.qos, True, id, one.identifiers):
+                self._flying.add(id)
+                self._retained[id] = one
+                self._out.append(encode.again(frame))
+        self.more()
 
     @property
     def _full(self) -> bool:
@@ -242,15 +269,17 @@ class Outbox:
         self._size += size + _PLACE
         return self._size <= self._limit
 
-    def _send(self, message: Publish, qos: int, retain: bool, identifiers: Sequence[int]) -> None:
+    def _send(self, message: Publish, qos: int, retain: bool, identifiers: Sequence[int]) -> int:
+        """Its packet id, if it has one."""
         id = self._next_id() if qos else 0
         frame = self._frame(message, qos, retain, id, identifiers)
         if frame is None:
-            return
+            return 0
         if qos:
             self._flying.add(id)
         self.sent += 1
         self._out.append(frame)
+        return id
 
     def _frame(self, message: Publish, qos: int, retain: bool, id: int, identifiers: Sequence[int]) -> bytes | None:
         """The packet; None if it is too large for the client: then we act as if it had been sent [MQTT-3.1.2-25]."""

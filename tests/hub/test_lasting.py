@@ -331,3 +331,33 @@ def test_take_over_hands_the_session_on(tmp_path: Path) -> None:
             assert [one.message.payload for one in await receive(new, 1)] == [b"2"]
 
     asyncio.run(story())
+
+
+@both
+@pytest.mark.parametrize("qos", [1, 2])
+def test_retained_messages_that_were_not_acknowledged_come_again(version: int, qos: int, tmp_path: Path) -> None:
+    """[MQTT-4.4.0-1], in flight or still in line when the connection was lost."""
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            other, _ = await come(port, "other", version, expiry=None)
+            texts = [f"{n} " + "x" * 20_000 for n in range(100)]
+            other.send(*(Delivery(Publish(f"r/{n}", text.encode(), qos, True), n + 1) for n, text in enumerate(texts)))
+            await until(lambda: len(gateway.hub.retained) >= 100)
+            peer, _ = await come(port, "c", version)
+            await take(peer, "r/#", qos=2)
+            first, second = await receive(peer, 2)
+            peer.send(Ack(Kind.PUBREC if qos == 2 else Kind.PUBACK, first.id))
+            await peer.close()
+            await until(lambda: gateway.hub.status().away == 1)
+            peer, _ = await come(port, "c", version)
+            if qos == 2:
+                assert await peer.got() == Ack(Kind.PUBREL, first.id)
+            (again,) = await receive(peer, 1)
+            assert (again.id, again.message, again.dup) == (second.id, second.message, True)
+            assert again.message.retain
+            peer.send(Ack(Kind.PUBREC if qos == 2 else Kind.PUBACK, again.id))
+            rest = await drain(peer, 98)
+            assert sorted(rest) == sorted({*texts} - {one.message.payload.decode() for one in (first, second)})
+
+    asyncio.run(story())
