@@ -19,7 +19,6 @@ from gateway.hub.session import Session
 from gateway.hub.showing import Showing
 from gateway.hub.topics import SHARED, excess, weight
 
-
 TAKEN_OVER = "another connection came with this client id: if it isn't the same device, give each an id of its own"
 
 

@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         self._hub = hub
         self._transport: asyncio.Transport
         self._reading = True
+        self.behind = False
         self.parting = False  # all is said; it may say the rest
         self._told = False  # the operator, that this client publishes where it may not
 
@@ -144,8 +145,8 @@ class Connection(asyncio.Protocol):
             self._hub.refusals.note(self.address, f"{self._name} is disconnected: {text}")
 
     def regulate(self) -> None:
-        """Read only while there is room for what comes in and it is known who sends it."""
-        reading = not (self.asking or self._hub.paused)
+        """Read only while there is room for what comes in, it is known who sends it, and all it sent is handed over."""
+        reading = not (self.asking or self.behind or self._hub.paused)
         if reading != self._reading and not self.parting and not self._transport.is_closing():
             self._reading = reading
             self.session.patience(self._hub.now())
@@ -325,7 +326,7 @@ class Connection(asyncio.Protocol):
                 self._hub.afterwards(future, batch.messages, partial(self.session.stored, batch))
             else:
                 self.session.acknowledge(batch)
-                self._hub.route(batch.messages)
+                self._hub.hand_over(self, batch.messages)
         self._soon()
 
     def _rows(self, batch: Batch) -> list[Statement]:

@@ -30,6 +30,7 @@ from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.members import Member
+from gateway.hub.passage import Passage
 from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.replays import Replays
@@ -81,6 +82,7 @@ class Hub:
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will, self.refusals.note)
         self.broker.hired = self._hire
         self.broker.showing.later = self._loop.call_soon
+        self.passage = Passage(self.broker.portion, self._loop.call_soon)
         self.broker.summoned = self._serve
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
@@ -226,6 +228,11 @@ class Hub:
         """These are safe, or needn't be: show them to everybody."""
         self.retained.settle(messages)
         self.broker.route(messages)
+
+    def hand_over(self, connection: Connection, messages: list[Publish]) -> None:
+        """The same for what a client published."""
+        self.retained.settle(messages)
+        self.passage.route(connection, messages)
 
     def _enter(self, door: Door) -> asyncio.Protocol:
         return door.dress(Connection(self, door), self.refusals.note)

@@ -360,3 +360,40 @@ def test_a_session_that_expires_is_owned_up_to(tmp_path: Path) -> None:
             assert [one.data["count"] for one in events if one.type == "gap"] == [1]
 
     asyncio.run(story())
+
+
+def test_a_burst_to_many_is_handed_over_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, to everybody; meanwhile nothing is read from who sent it, and others get their answers."""
+    monkeypatch.setattr("gateway.hub.routes._TURN", 50)
+
+    async def story() -> None:
+        async with hub_at(Desk("nothing")) as (hub, port):
+            subscribers = [await enter(port, id=f"s{n}") for n in range(20)]
+            for one in subscribers:
+                await one.subscribe("burst", qos=0)
+            talker, neighbour = await enter(port, id="talker"), await enter(port, id="neighbour")
+            turns = 0
+            portion = hub.broker.portion
+
+            def counted(messages: list[Publish]) -> int:
+                nonlocal turns
+                turns += 1
+                done = portion(messages)
+                assert done <= 4
+                behind = [one.session.client_id for one in hub.connections if one.behind]
+                assert behind in ([], ["talker"])
+                return done
+
+            hub.passage._portion = counted
+            talker.send(*(say("burst", str(n).encode(), 0) for n in range(200)))
+            await talker.writer.drain()
+            assert await neighbour.silent()
+            for one in subscribers:
+                found = [await one.got() for _ in range(200)]
+                assert [f.message.payload for f in found if isinstance(f, Delivery)] == [b"%d" % n for n in range(200)]
+            assert turns > 50
+            talker.send(say("burst", b"last", 1))
+            assert await talker.got() == Ack(Kind.PUBACK, 1)
+            assert await subscribers[0].got() == say("burst", b"last", 0)
+
+    asyncio.run(story())
