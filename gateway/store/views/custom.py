@@ -224,6 +224,8 @@ def positions(folder: Path) -> dict[str, int]:
         return {}
     db = files.open_to_read(folder / name)
     try:
+        if not db.execute("select 1 from sqlite_master where name = 'position'").fetchone():
+            return {}  # the first view is just being made
         return dict(db.execute("select view, lo from position order by view"))
     finally:
         db.close()
