@@ -5,17 +5,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.event import SECOND, Event
-from gateway.store import files
 from gateway.store.log import Log
-from gateway.store.rows import head_of, read_blocks
 from tests.faults import gateway
 from tests.faults.child import Child
-from tests.faults.test_gateway_disk import Press, check_numbers, press, until
+from tests.faults.test_gateway_disk import Press, check_numbers, in_the_log, press, until
 from tests.faults.test_kill import check_alarms, stored, victim
 from tests.parts import need
 
@@ -64,16 +61,6 @@ class Wall:
     def confirm(self) -> None:
         """From now on somebody says that it is right."""
         self._mark.touch()
-
-
-def in_the_log(folder: Path, type: str) -> Callable[[], list[Event]]:
-    """What there is of a type by now."""
-
-    def look() -> list[Event]:
-        with closing(files.open_to_read(folder / "data" / files.name)) as db:
-            return [one for one in read_blocks(db, 1, head_of(db), 1_000_000) if one.type == type]
-
-    return look
 
 
 def across(child: Child, device: Press, folder: Path, step: Callable[[], None]) -> None:

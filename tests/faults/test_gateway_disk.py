@@ -5,7 +5,7 @@ import asyncio
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from gateway.event import Event
+from gateway.store import files
+from gateway.store.rows import head_of, read_blocks
 from tests.faults import gateway
 from tests.faults.child import Child
 from tests.faults.test_disk import strace
@@ -81,6 +83,24 @@ def until(true: Callable[[], object], what: Callable[[], str], seconds: float = 
         time.sleep(0.02)
 
 
+def in_the_log(folder: Path, type: str) -> Callable[[], list[Event]]:
+    """What there is of a type by now."""
+
+    def look() -> list[Event]:
+        with closing(files.open_to_read(folder / "data" / files.name)) as db:
+            return [one for one in read_blocks(db, 1, head_of(db), 1_000_000) if one.type == type]
+
+    return look
+
+
+def grow_damp(device: Press, child: Child, folder: Path) -> None:
+    """However fast the disk was: once it is humid for long enough."""
+    device.say(temperature=60, humidity=90)
+    until(lambda: not device.unacknowledged, child.said)
+    raised = in_the_log(folder, "alarm.raised")
+    until(lambda: any(one.data["alarm"] == "damp" for one in raised()), child.said)
+
+
 def check_numbers(device: Press, events: list[Event]) -> None:
     """Everything is there, and hardly anything twice: what was in flight when the disk failed."""
     numbers = [one.data["n"] for one in events if one.type == "reading"]
@@ -97,6 +117,7 @@ def test_a_sync_that_fails_costs_a_client_its_connection_and_nothing_else(tmp_pa
                 device.send(100)
                 until(lambda: device.unacknowledged < 50, child.said)
             until(lambda: not device.unacknowledged, child.said)
+            grow_damp(device, child, tmp_path)
         wait_until_nothing_is_owed(child)
         child.stop()
         assert "the disk fails (disk I/O error): nothing is acknowledged" in child.said()
@@ -125,6 +146,7 @@ def test_a_disk_that_takes_nothing_for_seconds_leaves_the_rules_as_they_were(tmp
                 refuse_for_seconds(child, device)
                 failures += 1
                 assert child.often("the disk fails") == failures
+            grow_damp(device, child, tmp_path)
         child.stop()
         assert child.often("the disk takes events again") == failures
         (rules,) = [lane for lane in child.owed() if lane["consumer"] == "rules"]
