@@ -7,10 +7,10 @@ pass: everybody is weighed once a second, and when much has come from those who 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.hub.arrivals import QOS2_ID
 from gateway.hub.limits import Limits
 from gateway.hub.members import Member
 from gateway.hub.reasons import Reason
-from gateway.hub.session import QOS2_ID
 from gateway.hub.sessions import Sessions
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ Disconnect               closes: the client is done
 ProtocolError            closes: what there is to say to the client is in ``out``
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from msgspec.structs import replace
 
 from gateway.hub import encode
 from gateway.hub.aliases import Aliases
+from gateway.hub.arrivals import QOS2_ID, Arrivals
 from gateway.hub.happenings import Declined, Event, MayPublish, Replay
 from gateway.hub.limits import Limits
 from gateway.hub.outbox import Outbox
@@ -48,7 +48,6 @@ from gateway.hub.topics import REPLAYS
 if TYPE_CHECKING:
     from gateway.hub.members import Member
 
-QOS2_ID = 125  # bytes that a packet id occupies until it is released
 _FOREVER = float("inf")
 _KNOWN = 10_000  # topics in the shared memory of checked ones
 
@@ -77,11 +76,7 @@ class Session:
         self._connect = Connect()
         self._silence = _FOREVER
         self._aliases = Aliases(limits.aliases)
-        self._unsettled: deque[Batch] = deque()
-        self._owed = 0  # acknowledgements in unsettled batches
-        self._repeats: set[bytes] | None = None  # packet ids of all of them, once a repeat made us look
-        self._qos2: dict[bytes, bool] = {}  # packet id -> PUBREC is due; from PUBLISH to PUBREL
-        self._kept = False  # _qos2 is in the store as well
+        self._arrivals = Arrivals()
 
     @property
     def five(self) -> bool:
@@ -91,7 +86,7 @@ class Session:
     @property
     def weight(self) -> int:
         """Bytes it makes us hold: half a packet, what its client doesn't read, QoS 2 messages it doesn't release."""
-        return self._stream.unfinished + self.out.weight + QOS2_ID * len(self._qos2)
+        return self._stream.unfinished + self.out.weight + QOS2_ID * len(self._arrivals.qos2)
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """What these bytes mean. All PUBLISHes come first, as one Batch; the rest in order."""
@@ -104,7 +99,9 @@ class Session:
         try:
             for packet in self._stream.feed(data):
                 if isinstance(packet, Batch):
-                    batch = self._merge(batch, packet)
+                    if packet.acked:
+                        self.out.land(packet.acked)
+                    batch = self._arrivals.merge(batch, packet)
                 elif isinstance(packet, Delivery):
                     self._publish(packet, batch, events)
                 elif isinstance(packet, ProtocolError):
@@ -113,37 +110,30 @@ class Session:
                     self._other(packet, batch, events)
                     if isinstance(packet, Disconnect):
                         break
-            self._check_flight(self._owed + len(batch.ids))
+            self._check_flight(self._arrivals.owed + len(batch.ids))
         except ProtocolError as error:
             self.end(error.reason, error.text)
             events.append(error.with_traceback(None))
         if batch.messages or batch.acks:
-            self._owed += len(batch.ids)
-            self._unsettled.append(batch)
+            self._arrivals.wait(batch)
             events.insert(0, batch)
-        self._repeats = None
+        self._arrivals.rest()
         return events
 
     def acknowledge(self, batch: Batch) -> None:
         """The oldest batch is safe: its acknowledgements go out."""
-        oldest = self._unsettled.popleft()
-        assert oldest is batch, "batches are acknowledged in the order they came"
-        self._owed -= len(batch.ids)
-        self.stored(batch)
+        self._arrivals.settle(batch)
+        self._arrivals.stored(batch)
         if batch.acks and not self.over:
             self.out.put(batch.acks)
 
     def forget(self, batch: Batch) -> None:
         """The oldest batch isn't stored: the client will send it again. Should it be ``stored`` after all, that is known."""
-        oldest = self._unsettled.popleft()
-        assert oldest is batch, "batches are forgotten in the order they came"
+        self._arrivals.settle(batch)
 
     def stored(self, batch: Batch) -> None:
         """Its packet ids at QoS 2 are on the disk."""
-        for id in batch.received:
-            self._qos2[encode.packet_id(id)] = True
-        for id in batch.released:
-            self._qos2.pop(encode.packet_id(id), None)
+        self._arrivals.stored(batch)
 
     def accept(
         self,
@@ -189,7 +179,7 @@ class Session:
         self._stream.limit = self.limits.packet
         self._stream.held = False
         if qos2 is not None:
-            self._qos2, self._kept = qos2, True
+            self._arrivals.qos2, self._arrivals.kept = qos2, True
         self._send(Connack(present, 0, answer or None))
         self.accepted = not self.over
         self.out.resume()
@@ -255,14 +245,9 @@ class Session:
         kind, id = packet.kind, packet.id
         if kind is Kind.PUBREL:
             key = encode.packet_id(id)
-            if key not in self._qos2:
+            if key not in self._arrivals.qos2:
                 self._send(Ack(Kind.PUBCOMP, id, Reason.PACKET_ID_NOT_FOUND))
-            elif self._kept:
-                # were PUBCOMP to overtake the disk, a crash would make us take the next message with this id for this one
-                batch.released.append(id)
-                batch.acks += encode.PUBCOMP + key
-            else:
-                del self._qos2[key]
+            elif self._arrivals.release(key, batch):
                 self.out.put(encode.PUBCOMP + key)
         elif kind is Kind.PUBCOMP:
             self.out.complete(id)
@@ -270,18 +255,6 @@ class Session:
             self.out.receive(id)
         else:
             self.out.land((id,))
-
-    def _merge(self, batch: Batch, run: Batch) -> Batch:
-        if run.acked:
-            self.out.land(run.acked)
-        if self._repeats is not None:
-            self._repeats.update(run.ids)
-        if not (batch.messages or batch.acks):
-            return run
-        batch.messages += run.messages
-        batch.acks += run.acks
-        batch.ids += run.ids
-        return batch
 
     def _publish(self, packet: Delivery, batch: Batch, events: list[Event]) -> None:
         """A PUBLISH that needs a second look."""
@@ -293,15 +266,11 @@ class Session:
         if self._repeated(packet, id, batch):
             return
         if message.qos == 2:
-            self._check_flight(len(self._qos2) + 1)  # now: a PUBREL behind it in the same bytes would hide it
+            self._check_flight(len(self._arrivals.qos2) + 1)  # now: a PUBREL behind it in the same bytes would hide it
         if message.topic.startswith(REPLAYS):
             events.append(Replay(message))
             if message.qos:
-                batch.acks += ack
-                batch.ids.append(id)
-                if message.qos == 2:
-                    self._qos2[id] = False
-                    batch.received.append(packet.id)
+                self._arrivals.take(id, batch, ack, once=message.qos == 2)
             return
         refused = self._may_publish(message.topic)
         if refused is None:
@@ -316,26 +285,16 @@ class Session:
                 kind = Kind.PUBREC if message.qos == 2 else Kind.PUBACK
                 ack = encode.encode(Ack(kind, packet.id, reason), V5)
         if message.qos:
-            batch.acks += ack
-            batch.ids.append(id)
-            if self._repeats is not None:
-                self._repeats.add(id)
-            if message.qos == 2 and not (refused and self.five):
-                self._qos2[id] = False
-                batch.received.append(packet.id)
+            self._arrivals.take(id, batch, ack, once=message.qos == 2 and not (refused and self.five))
 
     def _repeated(self, packet: Delivery, id: bytes, batch: Batch) -> bool:
-        """The client sends again what we have and haven't acknowledged yet; some do so on a timer (esp-mqtt)."""
-        if packet.message.qos == 2:
-            due = self._qos2.get(id)
-            if due:
-                self.out.put(encode.PUBREC + id)
-            return due is not None
-        if not packet.dup:
-            return False
-        if self._repeats is None:
-            self._repeats = {one for earlier in (*self._unsettled, batch) for one in earlier.ids}
-        return id in self._repeats
+        """Whether the client sends again what we have."""
+        if packet.message.qos < 2:
+            return packet.dup and self._arrivals.again(id, batch)
+        due = self._arrivals.qos2.get(id)
+        if due:
+            self.out.put(encode.PUBREC + id)
+        return due is not None
 
     def _check_flight(self, count: int) -> None:
         if self.five and count > self.limits.receive_maximum:
