@@ -10,8 +10,9 @@ from collections import OrderedDict, deque
 
 from gateway.hub.inlet import Publish
 
-kept = 100
-"""Messages of a client that are remembered at least, and with them the rest of the read they came in."""
+kept = 1_000
+"""Messages of a client that are remembered at least, and with them the rest of the read they came in: as many as a broker
+may send a source before it is acknowledged."""
 
 most = 8_000_000
 """Bytes of all clients together; beyond it those are forgotten that were silent for longest."""

@@ -114,7 +114,8 @@ class Own(asyncio.Protocol):
 
     async def subscribe(self) -> list[int]:
         """See ``Link``."""
-        self._send(Subscribe(1, [Filter(topic, self._config.qos) for topic in self._config.topics]))
+        # what is retained comes with a new subscription only, not with each connection of a session that is kept
+        self._send(Subscribe(1, [Filter(topic, self._config.qos, retain_handling=1) for topic in self._config.topics]))
         return (await self._granted).reasons
 
     def acknowledge(self, messages: list[Publish]) -> None:

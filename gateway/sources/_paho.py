@@ -8,6 +8,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.hub.inlet import Publish
 from gateway.hub.properties import Property
@@ -60,7 +61,14 @@ class Paho(Connection):
 
     async def subscribe(self) -> list[int]:
         """See ``Link``."""
-        self._client.subscribe([(topic, self._config.qos) for topic in self._config.topics])
+        topics, qos = self._config.topics, self._config.qos
+        if (
+            self._config.protocol == "5.0"
+        ):  # what is retained comes with a new subscription only, not with each connection
+            options = SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+            self._client.subscribe([(topic, options) for topic in topics])
+        else:
+            self._client.subscribe([(topic, qos) for topic in topics])
         self._client.loop_write()
         return [code.value for code in await self._granted]
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta
 
-from gateway.errors import DeviceRefused, LinkLost, SinkRefused, SinkUnavailable
+from gateway.errors import DeviceRefused, LinkLost, SinkRefused, SinkUnavailable, StoreFailed
 from gateway.event import event
 from gateway.hub.inlet import Inlet, Publish
 from gateway.sinks._broker import (
@@ -232,9 +232,12 @@ class Reader:
             if future and not future.done():
                 break
             self._waiting.popleft()
-            failed = future is not None and (future.cancelled() or future.exception() is not None)
+            error = None if future is None or future.cancelled() else future.exception()
+            failed = error is not None or (future is not None and future.cancelled())
             if not failed:
                 stored += messages
+            elif isinstance(error, StoreFailed) and error.later:
+                self._inlet.refused(messages)
         link = self._link
         if link is None or link.over is not None:
             return

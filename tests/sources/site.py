@@ -118,6 +118,7 @@ class Desk:
         self.commit = commit
         self.taken: list[Publish] = []
         self.batches = 0
+        self.known: list[Publish] = []
 
     def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
         self.taken += messages
@@ -128,7 +129,8 @@ class Desk:
         return done
 
     def refused(self, messages: list[Publish]) -> None:
-        """Nothing is remembered."""
+        """They are stored after all."""
+        self.known += messages
 
 
 @asynccontextmanager

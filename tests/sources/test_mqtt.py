@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import LinkLost
+from gateway.errors import LinkLost, StoreFailed
 from gateway.hub.inlet import Publish
+from gateway.hub.packets import Ack, Delivery
+from gateway.hub.properties import Kind
 from gateway.settings import LogSettings
 from gateway.sources.mqtt import Reader
 from tests.hub.house import come, house, publish
@@ -83,6 +85,29 @@ def test_the_acknowledgement_waits_for_the_commit(client: str, protocol: str, lo
 
 
 @clients
+def test_what_is_retained_comes_once_with_a_session_that_is_kept(client: str, tmp_path: Path) -> None:
+    """5.0 can ask for that, with retain handling 1 (3.8.3.1)."""
+
+    async def story() -> None:
+        port = free_port()
+        own = source(port, protocol="5.0", client=client)
+        with mosquitto(tmp_path, port):
+            async with house(tmp_path / "data") as (gateway, _):
+                panel, _ = await come(port, "panel", 4, clean=True)
+                panel.send(Delivery(Publish("plant/cellar/air-1", b"kept", 1, True), 1))
+                assert await panel.got() == Ack(Kind.PUBACK, 1)
+                await panel.close()
+                desk = Desk()
+                for number in range(3):
+                    async with reader(own, desk, gateway):
+                        await send(port, f"live {number}")
+                        await until(lambda number=number: len(desk.taken) == number + 2)  # type: ignore[misc]
+                assert [one.payload for one in desk.taken] == [b"kept", b"live 0", b"live 1", b"live 2"]
+
+    tell(story)
+
+
+@clients
 def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> None:
     """Once is enough for that, it isn't taken for somebody of our name."""
 
@@ -101,6 +126,7 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
                     with pytest.raises(LinkLost, match="couldn't be stored: it has to send them again"):
                         await asyncio.wait_for(running, 10)
                 assert [one.payload for one in desk.taken] == [b"x"] * 5
+                assert desk.known == desk.taken, "the disk takes them after all: the next with DUP is no other"
                 assert not often(tmp_path, "Received PUBACK from redcar-test-site")
                 desk.full = True
                 with pytest.raises(LinkLost, match="not read now: the disk has to take what is here already"):
@@ -109,7 +135,9 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
     def failed(desk: Desk, messages: list[Publish]) -> asyncio.Future[None]:
         desk.taken += messages
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(done.set_exception, OSError("no space left"))
+        error = StoreFailed("no space left")
+        error.later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(done.set_exception, error)
         return done
 
     tell(story)
