@@ -88,6 +88,19 @@ def _text(row: Row) -> bytes:
 
 def encode(events: list[Event], level: int = quick, *, as_stored: bool = False) -> Row:
     """A row for events in the order of their offsets. ``as_stored``: they were read so, their types name their versions."""
+    return packed(draft(events, as_stored=as_stored), level)
+
+
+def packed(row: Row, level: int = quick) -> Row:
+    """A draft as it is stored: compressed where that is worth it, with its checksum."""
+    data, codec = row.data, 0
+    if len(data) > worth_compressing:
+        data, codec = zlib.compress(data, level), 1
+    return Row(row.lo, row.hi, row.count, row.recorded, codec, zlib.crc32(data), data)
+
+
+def draft(events: list[Event], *, as_stored: bool = False) -> Row:
+    """The same before it is packed: that needs no lock of Python's, so that it can be left to another thread."""
     recorded = events[0].recorded
     source, sources = _indexed([event.source for event in events])
     type, types = _indexed([event.type for event in events])
@@ -109,11 +122,7 @@ def encode(events: list[Event], level: int = quick, *, as_stored: bool = False) 
         columns.later = {
             n: b.recorded - recorded for n, (a, b) in enumerate(pairwise(events), 1) if b.recorded != a.recorded
         }
-    data = _encode(columns)
-    codec = 0
-    if len(data) > worth_compressing:
-        data, codec = zlib.compress(data, level), 1
-    return Row(lo, hi, len(events), recorded, codec, zlib.crc32(data), data)
+    return Row(lo, hi, len(events), recorded, 0, 0, _encode(columns))
 
 
 def _indexed(names: list[str]) -> tuple[list[int], list[str]]:

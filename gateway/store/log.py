@@ -300,10 +300,10 @@ class Log(Pages):
         return lazy
 
     def _blocks(self, events: list[Event], apart: list[int]) -> list[block.Row]:
-        """Rows for a commit. ``apart``: offsets with which a block must begin, so that none reaches over two eras."""
+        """Drafts of rows for a commit. ``apart``: offsets with which a block must begin, so that none reaches over two eras."""
         cuts = [0, *(lo - self.head - 1 for lo in apart if lo > self.head + 1), len(events)]
         return [
-            block.encode(events[n : min(n + block.longest, stop)])
+            block.draft(events[n : min(n + block.longest, stop)])
             for start, stop in pairwise(cuts)
             for n in range(start, stop, block.longest)
         ]

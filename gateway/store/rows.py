@@ -28,8 +28,9 @@ def deletion(lo: int, hi: int) -> Statement:
     return "delete from block where lo between ? and ?", (lo, hi)
 
 
-def store(db: sqlite3.Connection, rows: Sequence[block.Row], also: Sequence[Statement]) -> None:
+def store(db: sqlite3.Connection, drafts: Sequence[block.Row], also: Sequence[Statement]) -> None:
     """One transaction: on the disk when it returns."""
+    rows = [block.packed(draft) for draft in drafts]
     db.execute("begin immediate")
     try:
         for row in rows:
