@@ -109,7 +109,9 @@ class LogHistory:
     async def read(
         self, lo: int, hi: int, wanted: Callable[[str], bool], own: Callable[[str], bool] | None
     ) -> tuple[list[Told], int]:
-        """See the protocol."""
+        """See the protocol. Who is owed something of a damaged log waits until it is salvaged: what is newer comes after it."""
+        if lo < self._log.first:
+            await self._log.whole.wait()
         events = await self._log.read(lo, hi, _PAGE)
         now = self._log.clock.now()
         told = []

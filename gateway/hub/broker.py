@@ -239,6 +239,7 @@ class Broker(Router):
         )
         if self._history and group and member.lasting and granted.qos:
             granted.logged = True
+            granted.since = old.since if old and old.logged else self._history.head
             if one.filter not in self.groups:
                 position, statement = self._history.make(one.filter, self._history.head)
                 statements.append(statement)

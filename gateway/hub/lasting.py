@@ -23,9 +23,13 @@ _will = msgspec.msgpack.Decoder(Will).decode
 _NO_LOCAL, _AS_PUBLISHED, _LOGGED = 1, 2, 4
 
 
+PREFIX = "mqtt/"
+"""Of the names of such consumers."""
+
+
 def name(member: Member) -> str:
     """Of the consumer."""
-    return f"mqtt/{member.client_id}"
+    return PREFIX + member.client_id
 
 
 def kept(member: Member, ended: int | None = None) -> Statement:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from gateway.hub import lasting
 from gateway.hub.broker import TAKEN_OVER, Broker
 from gateway.hub.feed import Feed
-from gateway.hub.history import History
+from gateway.hub.history import History, Position
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.members import NEVER, Member, Subscription
@@ -52,30 +52,43 @@ class Sessions:
         """Go on with the sessions that were kept."""
         history = self._history
         assert history is not None
+        shared: dict[str, list[Subscription]] = {}
         for member, subscriptions in stored:
-            position = await history.find(lasting.name(member))
+            own = [one for one in subscriptions if one.logged and not one.group]
+            position = await self._find(history, lasting.name(member), own)
             if position:
                 member.feed = Feed(position, position.through, self._limits.waiting)
                 member.feed.idle = position.through >= history.head
             self._broker.restore(member, subscriptions)
             self._away.add(member)
-        await self._regroup(history, {one.filter for _, held in stored for one in held if one.group and one.logged})
+            for one in subscriptions:
+                if one.logged and one.group:
+                    shared.setdefault(one.filter, []).append(one)
+        await self._regroup(history, shared)
+        known = {lasting.name(member) for member, _ in stored} | shared.keys()
+        for name in await history.names():
+            if name.startswith((lasting.PREFIX, SHARED)) and name not in known:
+                history.keep(history.drop(name))
 
-    async def _regroup(self, history: History, shared: set[str]) -> None:
+    async def _regroup(self, history: History, shared: dict[str, list[Subscription]]) -> None:
         """Groups go on where they stopped; those whose members were here with their connections only are gone."""
-        for filter in sorted(shared):
-            position = await history.find(filter)
-            if position is None:
-                position, statement = history.make(filter, history.head)
-                history.keep([statement])
+        for filter, subscriptions in sorted(shared.items()):
+            position = await self._find(history, filter, subscriptions)
+            assert position is not None
             group = self._broker.gather(filter, position)
             lost = group.resume(self._broker.members)
             if lost:
                 history.gave_up("session_ended", lost)
             group.idle = group.seen >= history.head
-        for name in await history.names():
-            if name.startswith(SHARED) and name not in shared:
-                history.keep(history.drop(name))
+
+    async def _find(self, history: History, name: str, subscriptions: list[Subscription]) -> Position | None:
+        """Where a session or group stopped. If damage has cost that, it gets everything since it subscribed once more."""
+        position = await history.find(name)
+        if position is None and subscriptions:
+            position, statement = history.make(name, min(one.since for one in subscriptions))
+            history.keep([statement])
+            self._note("sessions", f"how far {name[:100]!r} had come is lost: all since it subscribed comes again")
+        return position
 
     async def enter(self, session: Session, client_id: str, user: str | None, asked: Connect) -> tuple[Member, bool]:
         """A client is let in. Its membership, and whether its session was kept. Once that is on the disk."""

@@ -63,6 +63,10 @@ class Log(Pages):
         """Whether the last process that wrote it had closed it."""
         self.aside = found.aside
         """A damaged log that waits to be salvaged."""
+        self.whole = asyncio.Event()
+        """None does: what lies before ``first`` is there, as far as it could be read."""
+        if not self.aside:
+            self.whole.set()
         self.disk = disk
         self.full = False
         """More than ``queue`` bytes wait for the disk: whoever can slow down its senders should."""

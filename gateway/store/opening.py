@@ -133,6 +133,8 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
         with closing(files.open_damaged(aside)) as damaged:
             for table in small:
                 _carry(damaged, db, table)
+            for table in ("owed", "state"):
+                _carry(damaged, db, table, f"where {sessions}")
         files.found_anew(db, mark, "log.damaged", data, empty=True)
     finally:
         db.close()
@@ -143,8 +145,12 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
 small = ("device", "retained", "session", "subscription", "qos2", "sequence", "clock")
 """Tables that a gateway reads when it starts, and that don't depend on a position: carried over at once."""
 
+sessions = "(consumer glob 'mqtt/*' or consumer glob '$share/*')"
+"""Consumers that are MQTT sessions and groups. They keep position and state: what is salvaged will lie at its old offsets
+after the one, and the other says which of it was in flight."""
 
-def _carry(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
+
+def _carry(old: sqlite3.Connection, new: sqlite3.Connection, table: str, which: str = "") -> None:
     """Copy what can be read of a small table, as far as both know its columns."""
     known = [row[1] for row in files.columns(new, table)]
     try:
@@ -152,7 +158,7 @@ def _carry(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None
         if not names:
             return
         marks = ", ".join("?" * len(names.split(", ")))
-        for row in old.execute(f"select {names} from {table}"):
+        for row in old.execute(f"select {names} from {table} {which}"):
             new.execute(f"insert or ignore into {table} ({names}) values ({marks})", row)
     except sqlite3.DatabaseError as error:
         log.warning("the table %s of the damaged log can be read in part only: %s", table, error)

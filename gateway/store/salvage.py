@@ -1,7 +1,8 @@
 """Out of a damaged log into the one that took its place: everything that can still be read, at its old offsets.
 
 The new log's own offsets begin beyond the old ones, so blocks move as they are, checksum and all. What consumers were still
-owed becomes backlog; what can't be read is a ``gap`` with its ranges. The damaged files are kept until somebody removes them.
+owed becomes backlog, but for MQTT sessions, which go on from their position when all is there, in the log's order. What can't
+be read is a ``gap`` with its ranges. The damaged files are kept until somebody removes them.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from gateway.event import event
-from gateway.store import block, files, rows
+from gateway.store import block, files, opening, rows
 from gateway.store.carve import carve
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
@@ -39,8 +40,13 @@ class Salvaged(Struct):
 
 async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awaitable[object]]) -> None:
     """Move what can be read of ``log_.aside``, beside everything else. Interrupted, it begins anew the next time."""
-    aside = log_.aside
-    assert aside is not None
+    while aside := log_.aside:
+        await _salvage(log_, consumers, aside, pause)
+        log_.aside = opening.waiting(log_.folder)  # where the log that took the place of one was damaged, too
+    log_.whole.set()
+
+
+async def _salvage(log_: Log, consumers: Consumers, aside: Path, pause: Callable[[float], Awaitable[object]]) -> None:
     made = Salvaged()
     done = await log_.query("select 1 from meta where key = 'salvaged' and value = ?", aside.name)
     if not done:
@@ -58,7 +64,6 @@ async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awai
     for part in ("-wal", "-shm", ""):
         if (old := aside.with_name(aside.name + part)).exists():
             old.rename(aside.with_name(f"{aside.name}.salvaged{part}"))
-    log_.aside = None
     log.warning("%s: %s events salvaged, at most %s lost", aside, made.events, sum(count for _, _, count in made.lost))
 
 
@@ -157,8 +162,11 @@ def _ignoring(row: block.Row) -> Statement:
 
 
 def _owed(db: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
-    """What sinks were still owed: processors have a state, and begin anew."""
-    sql = "select consumer, lo, hi from owed where consumer not in (select consumer from state) order by lo"
+    """What sinks were still owed: processors have a state, and begin anew; sessions have their position already."""
+    sql = (
+        "select consumer, lo, hi from owed"
+        f" where consumer not in (select consumer from state) and not {opening.sessions} order by lo"
+    )
     try:
         return db.execute(sql).fetchall()
     except sqlite3.DatabaseError:
