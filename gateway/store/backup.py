@@ -74,11 +74,13 @@ def faults(path: Path) -> list[str]:
 
 def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
     """Put a copy in the log's place. The old files are kept aside, a new epoch begins beyond the offsets of both, and its first
-    event says what happened. Raises StoreLocked while a gateway runs."""
+    event says what happened. Raises StoreLocked while a gateway runs, Refused, StoreDamaged."""
     if not source.is_file():
         raise Refused(f"{source} can't be found: name a file made by redcar backup")
     copy = verified(source)
     with opening.alone(folder):
+        if waiting := opening.waiting(folder):  # its blocks and those of the copy may overlap in part
+            raise Refused(f"{waiting} isn't salvaged yet: let redcar repair do that first, or move the file elsewhere")
         path = folder / files.name
         partial = folder / "restoring"
         partial.unlink(missing_ok=True)
@@ -96,7 +98,7 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
             files.found_anew(db, max(mark, copy.head), "log.restored", data, empty=False)
         partial.rename(folder / opening.restored)  # from here on the next start would finish this
         aside = _kept_aside(path, epoch)
-        (folder / opening.restored).rename(path)
+        opening.take_restored(folder)
         files.sync_folder(folder)
     return copy, aside
 

@@ -48,7 +48,7 @@ async def opened(folder: Path, machine: str) -> Opened:
         undo.callback(os.close, lock)
         path = folder / files.name
         if not path.exists() and (folder / restored).exists():
-            (folder / restored).rename(path)
+            take_restored(folder)
         if path.exists() and (folder / "damaged").exists():
             set_aside(folder, "SQLite found it damaged while writing")
         elif not path.exists() and (aside := waiting(folder)):
@@ -88,6 +88,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def take_restored(folder: Path) -> None:
+    """Give a copy the log's place. What was found wrong with the log that was there says nothing of it."""
+    (folder / "damaged").unlink(missing_ok=True)
+    (folder / restored).rename(folder / files.name)
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> files.Found:

@@ -348,6 +348,57 @@ def test_a_restored_log_is_never_taken_for_the_old_one(tmp_path: Path) -> None:
         assert db.execute("select sum(count) from block").fetchone() == (800,)
 
 
+def test_a_copy_in_the_place_of_a_damaged_log_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy.db"
+    filled(data)
+    backup.backup(data, copy)
+    (data / "damaged").touch()  # as the writer leaves it when SQLite says that the file is malformed
+    backup.restore(data, copy)
+
+    async def restored(log: Log) -> None:
+        assert log.aside is None
+        await until(log, "log.restored")
+        assert not [one for one in await everything(log) if one.type == "log.damaged"]
+
+    with_log(data, restored)
+
+
+def test_a_copy_is_not_mixed_with_what_waits_to_be_salvaged(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy.db"
+    filled(data)
+    backup.backup(data, copy)
+    (data / "damaged").touch()
+    with_log(data, lambda log: fill(log, 100))
+    with pytest.raises(backup.Refused, match=r"damaged isn't salvaged yet: let redcar repair do that first, or move"):
+        backup.restore(data, copy)
+
+    async def salvaged(log: Log) -> None:
+        await salvage(log, await Consumers.load(log), asyncio.sleep)
+
+    with_log(data, salvaged)
+    backup.restore(data, copy)
+
+
+def test_a_log_that_is_damaged_before_the_one_it_replaced_is_salvaged(tmp_path: Path) -> None:
+    """Both are, and then only whoever waits for what they held goes on."""
+    filled(tmp_path, 1_000)
+
+    async def twice(log: Log) -> None:
+        assert not log.whole.is_set()
+        await fill(log, 100)
+
+    async def last(log: Log) -> None:
+        await salvage(log, await Consumers.load(log), asyncio.sleep)
+        assert log.whole.is_set()
+        events = [one for one in await everything(log) if one.type == "reading"]
+        assert len(events) == 1_100
+
+    (tmp_path / "damaged").touch()
+    with_log(tmp_path, twice)
+    (tmp_path / "damaged").touch()
+    with_log(tmp_path, last)
+
+
 def test_a_damaged_copy_is_not_restored(tmp_path: Path) -> None:
     filled(tmp_path / "data")
     backup.backup(tmp_path / "data", tmp_path / "copy.db")
