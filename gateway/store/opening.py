@@ -136,11 +136,15 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
     try:
         files.tune(db)
         migrate.bring_up(db, partial)
+        db.execute("begin")  # one for all: thousands of sessions would be as many commits
         with closing(files.open_damaged(aside)) as damaged:
             for table in small:
                 _carry(damaged, db, table)
             for table in ("owed", "state"):
                 _carry(damaged, db, table, f"where {sessions}")
+        for table in ("subscription", "qos2"):  # whose session is lost comes as a new client
+            db.execute(f"delete from {table} where client not in (select client from session)")
+        db.execute("commit")
         files.found_anew(db, mark, "log.damaged", data, empty=True)
     finally:
         db.close()

@@ -9,13 +9,15 @@ from random import Random
 import pytest
 
 from gateway import app
+from gateway.app import Gateway
+from gateway.errors import StoreDamaged
 from gateway.hub.packets import V5, V311, Ack
 from gateway.hub.properties import Kind
 from gateway.store import backup, files
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
 from gateway.store.salvage import salvage
-from tests.faults.test_damage import of_a_table
+from tests.faults.test_damage import of_a_table, ruin
 from tests.hub.house import come, drain, house, publish, receive, say_all, take
 from tests.hub.peers import say, until
 
@@ -33,10 +35,10 @@ def set_aside(folder: Path) -> None:
     (folder / "damaged").touch()
 
 
-def without_positions(folder: Path) -> None:
-    """Nobody can read any more what was owed."""
+def without(table: str, folder: Path) -> None:
+    """Nobody can read it any more."""
     path = folder / files.name
-    (page,) = of_a_table("owed", path)
+    (page,) = of_a_table(table, path)
     with path.open("r+b", buffering=0) as file:
         file.seek((page - 1) * 1024)
         file.write(Random(page).randbytes(1024))
@@ -88,6 +90,39 @@ def test_a_session_gets_what_is_salvaged_before_what_is_new(
             peer, present = await come(port, "reader", version)
             assert present
             assert await peer.silent()
+
+    asyncio.run(story())
+
+
+@both
+def test_pages_are_overwritten_under_a_gateway_at_work(version: int, tmp_path: Path) -> None:
+    """What was acknowledged before SQLite noticed comes once, in order, to the session and to the group."""
+
+    async def work(gateway: Gateway, port: int) -> None:
+        for name, filter in (("reader", "a"), ("member", SHARE)):
+            peer, _ = await come(port, name, version)
+            await take(peer, filter, qos=2)
+            await peer.close()
+        await until(lambda: gateway.hub.status().away == 2)
+        ended = asyncio.Event()
+        gateway.log.on_end = ended.set
+        await publish(port, *texts(0, 200), qos=2)
+        await ruin(gateway, "block")
+        peer, _ = await come(port, "writer", version, None, clean=True)
+        peer.send(*(say(payload=b"refused", id=id) for id in range(1, 200)))
+        await asyncio.wait_for(ended.wait(), 20)
+
+    async def story() -> None:
+        with pytest.raises(StoreDamaged, match="is set aside at the next start"):
+            async with house(tmp_path) as (gateway, port):
+                await work(gateway, port)
+        async with house(tmp_path) as (_, port):
+            await publish(port, *texts(200, 210), qos=2)
+            for name in ("reader", "member"):
+                peer, present = await come(port, name, version)
+                assert present
+                assert await drain(peer, 210) == texts(0, 210)
+                assert await peer.silent()
 
     asyncio.run(story())
 
@@ -200,7 +235,7 @@ def test_where_positions_are_lost_everything_since_the_subscription_comes_again(
             await peer.close()
             await until(lambda: gateway.hub.status().away == 1)
             await publish(port, *texts(5, 10))
-        without_positions(tmp_path)
+        without("owed", tmp_path)
         async with house(tmp_path) as (_, port):
             peer, present = await come(port, "reader", version)
             assert present
@@ -209,6 +244,33 @@ def test_where_positions_are_lost_everything_since_the_subscription_comes_again(
         async with house(tmp_path) as (_, port):
             peer, _ = await come(port, "reader", version)
             assert await peer.silent()
+
+    asyncio.run(story())
+
+
+@both
+def test_where_sessions_are_lost_nothing_of_them_haunts_new_ones(version: int, tmp_path: Path) -> None:
+    """[MQTT-3.2.2-3]: there is no session, and no packet id, subscription or position of one."""
+
+    async def story() -> None:
+        async with house(tmp_path) as (_, port):
+            peer, _ = await come(port, "c", version)
+            await take(peer, "a", SHARE)
+            peer.send(say(payload=b"then", qos=2))
+            assert Ack(Kind.PUBREC, 1) in [await peer.got(), await peer.got()]
+        without("session", tmp_path)
+        async with house(tmp_path) as (gateway, port):
+            await until(lambda: gateway.log.aside is None)
+            peer, present = await come(port, "c", version)
+            assert not present
+            assert not [name for name in await gateway.consumers.names() if name.startswith(("mqtt/", "$share/"))]
+        async with house(tmp_path) as (gateway, port):
+            peer, present = await come(port, "c", version)
+            assert present
+            await say_all(peer, "now", qos=2)
+            assert await peer.silent()
+            stored = [one.data["payload"] for one in await gateway.log.read(1) if one.type == "message"]
+            assert stored == ["then", "now"]
 
     asyncio.run(story())
 
