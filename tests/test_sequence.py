@@ -163,12 +163,12 @@ def test_an_id_means_the_latest_message_that_bore_it() -> None:
     assert len(known.new([message(1, 7, dup=True)])) == 1
 
 
-def test_the_last_hundred_and_the_rest_of_their_read_are_known() -> None:
+def test_the_last_thousand_and_the_rest_of_their_read_are_known() -> None:
     known = Repeats()
-    for start in range(0, 1000, 10):
+    for start in range(0, 5000, 10):
         known.new([message(n, n + 1) for n in range(start, start + 10)])
-    assert known.new([message(n, n + 1, dup=True) for n in range(900, 1000)]) == []
-    assert len(known.new([message(n, n + 1, dup=True) for n in range(890)])) == 890
+    assert known.new([message(n, n + 1, dup=True) for n in range(4000, 5000)]) == []
+    assert len(known.new([message(n, n + 1, dup=True) for n in range(3990)])) == 3990
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
