@@ -38,6 +38,7 @@ async def come(
     peer.send(Connect(id, version, properties=own or None, **{"clean": False, **connect}))
     answer = await peer.got()
     if answer is None:
+        await peer.close()
         raise ConnectionError("the hub has gone")
     assert isinstance(answer, Connack), answer
     assert answer.reason == 0

@@ -101,7 +101,11 @@ async def knock(port: int, version: int = V5, narrow: bool = False) -> Peer:
     end.setblocking(False)
     if narrow:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
+    except OSError:
+        end.close()
+        raise
     return Peer(version, *await asyncio.open_connection(sock=end))
 
 
