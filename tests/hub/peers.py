@@ -103,10 +103,10 @@ async def knock(port: int, version: int = V5, narrow: bool = False) -> Peer:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     try:
         await asyncio.get_running_loop().sock_connect(end, ("127.0.0.1", port))
-    except OSError:
+        return Peer(version, *await asyncio.open_connection(sock=end))
+    except (OSError, asyncio.CancelledError):
         end.close()
         raise
-    return Peer(version, *await asyncio.open_connection(sock=end))
 
 
 async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = False, **connect: object) -> Peer:
