@@ -20,7 +20,7 @@ from gateway.devices import Device, Devices
 from gateway.driver import Advert, Binding, Context, Driver, Message
 from gateway.errors import Undecodable
 from gateway.event import SECOND, Availability, Event, Quality, Reading, event
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.message import stored
 from gateway.repeats import Repeats
 from gateway.sequence import Sequences
@@ -108,27 +108,30 @@ class Ingest:
     def on_room(self, call: Callable[[], None]) -> None:
         self._log.on_room = call
 
-    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> Future[None] | None:
-        """Messages of one read of one client. See ``hub/inlet.py``."""
+    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> Future[None] | None:
+        """What clients sent. See ``hub/inlet.py``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         events: list[Event] = []
         retained: list[Publish] = []
-        new = self._repeats.new(messages)
-        wait = bool(also) or len(new) < len(messages)  # what the client sends again may be on its way to the disk still
+        wait = bool(also)
         routes = self._routes
-        for message in new:
-            if message.retain:
-                retained.append(message)
-            topic = message.topic
-            route = routes[topic] if topic in routes else self._find(topic)
-            claimed = False
-            if route is not None:
-                item = Message(topic, message.payload, route.captures, message.retain)
-                claimed = self._decoded(route, item, now, monotonic, events) and not route.bound.binding.keep_raw
-            if message.qos:
-                wait = True
-                if not claimed or self.owed(topic):
-                    events.append(stored(message, now))
+        for read in reads:
+            new = self._repeats.new(read)
+            if len(new) < len(read.messages):
+                wait = True  # what the client sends again may be on its way to the disk still
+            for message in new:
+                if message.retain:
+                    retained.append(message)
+                topic = message.topic
+                route = routes[topic] if topic in routes else self._find(topic)
+                claimed = False
+                if route is not None:
+                    item = Message(topic, message.payload, route.captures, message.retain)
+                    claimed = self._decoded(route, item, now, monotonic, events) and not route.bound.binding.keep_raw
+                if message.qos:
+                    wait = True
+                    if not claimed or self.owed(topic):
+                        events.append(stored(message, now))
         rows = [*self._retained(retained), *also] if retained or also else []
         return self._append(events, rows, wait=wait)
 

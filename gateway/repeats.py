@@ -8,11 +8,11 @@ as long as the process: what comes again after a restart of the gateway is store
 
 from collections import OrderedDict, deque
 
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 
-kept = 1_000
-"""Messages of a client that are remembered at least, and with them the rest of the read they came in: as many as a broker
-may send a source before it is acknowledged."""
+fewest = 100
+"""Messages of a client that are remembered at least, and with them the rest of the read they came in; more, if it has ever had
+more in flight. (What is on its way back to it over a slow link is acknowledged for us, and not yet for the client.)"""
 
 most = 8_000_000
 """Bytes of all clients together; beyond it those are forgotten that were silent for longest."""
@@ -26,13 +26,15 @@ class _Recent:
         self.batches: deque[tuple[list[Publish], int]] = deque()  # and their bytes
         self.messages = 0
         self.size = 0
+        self.most = fewest
 
-    def add(self, batch: list[Publish]) -> int:
+    def add(self, batch: list[Publish], flight: int) -> int:
         """How many bytes more there are now."""
+        self.most = max(self.most, flight)
         grown = sum([len(message.payload) for message in batch]) + overhead * len(batch)
         self.batches.append((batch, grown))
         self.messages += len(batch)
-        while self.messages - len(self.batches[0][0]) >= kept:
+        while self.messages - len(self.batches[0][0]) >= self.most:
             gone, size = self.batches.popleft()
             self.messages -= len(gone)
             grown -= size
@@ -48,14 +50,15 @@ class Repeats:
         self._size = 0
         self._refused: dict[str, list[list[Publish]]] = {}
 
-    def new(self, messages: list[Publish]) -> list[Publish]:
-        """Those of one read of one client that aren't repeats; from now on they are known."""
+    def new(self, read: Read) -> list[Publish]:
+        """What isn't a repeat; from now on it is known."""
+        messages = read.messages
         for message in messages:
             if message.dup:
                 messages = self._without_repeats(messages)
                 break
         if messages and messages[-1].packet_id:
-            self._remember(messages[0].client, messages)
+            self._remember(messages[0].client, messages, read.flight)
             if self._refused and not messages[-1].dup:
                 self._refused.pop(messages[0].client, None)
         return messages
@@ -84,12 +87,12 @@ class Repeats:
                     return message.topic == repeat.topic and message.payload == repeat.payload
         return False
 
-    def _remember(self, client: str, messages: list[Publish]) -> None:
+    def _remember(self, client: str, messages: list[Publish], flight: int) -> None:
         recent = self._clients.get(client)
         if recent is None:
             recent = self._clients[client] = _Recent()
         else:
             self._clients.move_to_end(client)
-        self._size += recent.add(messages)
+        self._size += recent.add(messages, flight)
         while self._size > most and len(self._clients) > 1:
             self._size -= self._clients.popitem(last=False)[1].size

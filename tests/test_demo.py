@@ -29,7 +29,7 @@ from gateway.demo.watch import Picture
 from gateway.errors import SinkUnavailable
 from gateway.event import Event, event
 from gateway.hub.access import Access
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.sink import Batch, Identity
@@ -288,8 +288,8 @@ class Acknowledging:
         self.taken: list[Publish] = []
         self.on_room: Callable[[], None] = lambda: None
 
-    def publish(self, messages: list[Publish], also: Sequence[object] = ()) -> asyncio.Future[None] | None:
-        self.taken += messages
+    def publish(self, reads: list[Read], also: Sequence[object] = ()) -> asyncio.Future[None] | None:
+        self.taken += [message for read in reads for message in read.messages]
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

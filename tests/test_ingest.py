@@ -12,7 +12,7 @@ from gateway.clock import Clock
 from gateway.devices import Devices
 from gateway.driver import Advert, Context
 from gateway.event import Event
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.ingest import Bound, Ingest
 from gateway.patterns import compiled
 from gateway.store.log import Log
@@ -42,7 +42,7 @@ def told(tmp_path: Path, bound: list[Bound], story: Callable[[Ingest], Awaitable
 def published(tmp_path: Path, bound: list[Bound], *messages: Publish) -> list[Event]:
     async def story(ingest: Ingest) -> None:
         for message in messages:
-            stored = ingest.publish([message])
+            stored = ingest.publish([Read([message])])
             if stored:
                 await stored
 
@@ -163,13 +163,13 @@ def test_a_last_will_and_silence_take_a_device_offline(tmp_path: Path) -> None:
         log = await Log.open(tmp_path, clock)
         bound = [bind("json", **PLANT, allow=["*"], silent_after=5.0)]
         ingest = Ingest(log, clock, Devices(), bound)
-        ingest.publish([air(b'{"temperature": 4.5}')])
+        ingest.publish([Read([air(b'{"temperature": 4.5}')])])
         now[0] += 4_000_000_000
         ingest.watch()
         now[0] += 2_000_000_000
         ingest.watch()
         ingest.watch()
-        ingest.publish([air(b'{"temperature": 4.5}')])
+        ingest.publish([Read([air(b'{"temperature": 4.5}')])])
         await log.close()
         log = await Log.open(tmp_path, clock)
         events = await log.read(1)

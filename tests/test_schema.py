@@ -14,7 +14,7 @@ from gateway.cli import main
 from gateway.clock import Clock
 from gateway.driver import load
 from gateway.event import Event, event
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.settings import Gateway, Listener, Settings
 
 root = Path(__file__).parent.parent
@@ -109,7 +109,7 @@ def test_what_a_gateway_appends_is_as_its_schemas_say(tmp_path: Path) -> None:
                 ("plant/cellar/air", b'{"temperature": 3}'),
                 ("plant/cellar/air", b'{"temperature": 3, "timestamp": 1790009999}'),
             ):
-                stored = found.ingest.publish([Publish(topic, payload, 1, True, client="c")])
+                stored = found.ingest.publish([Read([Publish(topic, payload, 1, True, client="c")])])
                 assert stored is not None
                 await stored
             wall[0] += 3_600 * 10**9

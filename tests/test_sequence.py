@@ -12,7 +12,7 @@ from gateway.clock import Clock
 from gateway.devices import Devices
 from gateway.driver import Advert
 from gateway.event import SECOND, Event
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.ingest import Ingest
 from gateway.repeats import Repeats
 from gateway.sequence import Sequences
@@ -125,11 +125,11 @@ def test_a_redelivery_is_acknowledged_and_not_stored_again(tmp_path: Path) -> No
             [message(1, 7), message(1, 8)],
             [message(1, 7, dup=True), message(1, 8, dup=True), message(2, 9)],
         ):
-            stored = ingest.publish(batch)
+            stored = ingest.publish([Read(batch)])
             assert stored is not None
             await stored
-        pending = ingest.publish([message(3, 10)])
-        repeated = ingest.publish([message(3, 10, dup=True)])
+        pending = ingest.publish([Read([message(3, 10)])])
+        repeated = ingest.publish([Read([message(3, 10, dup=True)])])
         assert pending is not None
         assert repeated is not None
         assert not repeated.done()  # not before the first is on the disk
@@ -152,32 +152,34 @@ def test_a_redelivery_is_acknowledged_and_not_stored_again(tmp_path: Path) -> No
 )
 def test_nothing_is_taken_for_a_repeat_by_guess(second: Publish) -> None:
     known = Repeats()
-    known.new([message(1, 7)])
-    assert known.new([second]) == [second]
+    known.new(Read([message(1, 7)]))
+    assert known.new(Read([second])) == [second]
 
 
 def test_an_id_means_the_latest_message_that_bore_it() -> None:
     known = Repeats()
-    known.new([message(1, 7), message(2, 7)])
-    assert known.new([message(2, 7, dup=True)]) == []
-    assert len(known.new([message(1, 7, dup=True)])) == 1
+    known.new(Read([message(1, 7), message(2, 7)]))
+    assert known.new(Read([message(2, 7, dup=True)])) == []
+    assert len(known.new(Read([message(1, 7, dup=True)]))) == 1
 
 
-def test_the_last_thousand_and_the_rest_of_their_read_are_known() -> None:
+@pytest.mark.parametrize(("flight", "least"), [(0, 100), (30, 100), (1000, 1000)])
+def test_what_was_in_flight_and_the_rest_of_its_read_is_known(flight: int, least: int) -> None:
     known = Repeats()
+    known.new(Read([message(0, 1)], flight))
     for start in range(0, 5000, 10):
-        known.new([message(n, n + 1) for n in range(start, start + 10)])
-    assert known.new([message(n, n + 1, dup=True) for n in range(4000, 5000)]) == []
-    assert len(known.new([message(n, n + 1, dup=True) for n in range(3990)])) == 3990
+        known.new(Read([message(n, n + 1) for n in range(start, start + 10)], 10))
+    assert known.new(Read([message(n, n + 1, dup=True) for n in range(5000 - least, 5000)])) == []
+    assert len(known.new(Read([message(n, n + 1, dup=True) for n in range(4990 - least)]))) == 4990 - least
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeats, "most", 10_000)
     known = Repeats()
     for n in range(1_000):
-        known.new([message(n, 1, client=f"c{n}")])
-    assert known.new([message(999, 1, dup=True, client="c999")]) == []
-    assert len(known.new([message(0, 1, dup=True, client="c0")])) == 1
+        known.new(Read([message(n, 1, client=f"c{n}")]))
+    assert known.new(Read([message(999, 1, dup=True, client="c999")])) == []
+    assert len(known.new(Read([message(0, 1, dup=True, client="c0")]))) == 1
     assert known._size <= 10_000 + 300
     assert known._size == sum(one.size for one in known._clients.values())
 
@@ -194,7 +196,8 @@ def test_a_device_whose_clock_is_wrong_is_told_once_and_stored_at_its_arrival(tm
         bound = [bind("json", **PLANT, allow=["*"])]
         ingest = Ingest(log, clock, Devices(), bound)
         for time in (now - 86_400, now + 59, now + 61, now + 3600, now - 1):
-            ingest.publish([Publish("plant/cellar/air", b'{"temperature": 4.5, "timestamp": %d}' % time, 1)])
+            air = Publish("plant/cellar/air", b'{"temperature": 4.5, "timestamp": %d}' % time, 1)
+            ingest.publish([Read([air])])
         await log.close()
         log = await Log.open(tmp_path, clock)
         events = await log.read(1)

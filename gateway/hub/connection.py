@@ -1,14 +1,9 @@
-"""One client's socket: bytes to its session, its session's events to the hub, and back.
-
-A batch of messages waits here from ``inlet.publish`` to its commit; batches are settled strictly in the order they
-came, so acknowledgements and what subscribers see keep the order in which the client published.
-"""
+"""One client's socket: bytes to its session, its session's events to the hub, and back."""
 
 import asyncio
 import re
 import secrets
 import socket
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -39,14 +34,14 @@ _SOCKET_BUFFER = 65_536  # bytes the transport may hold before we keep messages 
 
 
 class Connection(asyncio.Protocol):
-    """A socket, its session, and the batches of it that wait for the disk."""
+    """A socket, its session, and how many batches of it wait for the disk."""
 
     def __init__(self, hub: "Hub", door: Door) -> None:
         self.door = door
         self.session = Session(hub.limits, hub.now())
         self.address = ""
         self.asking: asyncio.Task[None] | None = None
-        self.waiting: deque[tuple[Batch, asyncio.Future[None] | None]] = deque()
+        self.waiting = 0
         self._hub = hub
         self._transport: asyncio.Transport
         self._reading = True
@@ -191,7 +186,9 @@ class Connection(asyncio.Protocol):
         broker = self._hub.broker
         for event in events:
             if isinstance(event, Batch):
-                self._publish(event)
+                self._hub.intake.bring(self, event)
+                if len(events) > 1:
+                    self._hub.intake.hand_in()  # what it asks for next doesn't overtake what it published
             elif isinstance(event, Subscribe):
                 start = replays.asked(event) if self._hub.replays else None
                 if start is None or self._hub.replays is None:
@@ -299,37 +296,19 @@ class Connection(asyncio.Protocol):
             text = f"its will may not go to {asked.will.topic[:100]!r}: {refused[1]}"
             raise Refused(refused[0], text)
 
-    def _publish(self, batch: Batch) -> None:
-        hub = self._hub
-        future = hub.take(batch.messages, self._rows(batch) if batch.received or batch.released else ())
-        if future and not batch.acks:
-            # QoS 0 only: nobody is told when it is on the disk, so nobody waits for it
-            future.add_done_callback(hub.unstored)
-            future = None
-        self.waiting.append((batch, future))
-        if future:
-            future.add_done_callback(self._settle)
+    def settle(self, batch: Batch, future: asyncio.Future[None] | None = None) -> None:
+        """This batch, the oldest, is on the disk if ``future`` says so: acknowledge and route it."""
+        failure = _look(future) if future else None
+        if future and failure:
+            self.end(Reason.QUOTA_EXCEEDED, f"its messages weren't stored, it has to send them again: {failure}")
+            self.session.forget(batch)
+            self._hub.afterwards(future, batch.messages, partial(self.session.stored, batch))
         else:
-            self._settle()
-
-    def _settle(self, _: asyncio.Future[None] | None = None) -> None:
-        """Acknowledge and route what is safe, oldest first."""
-        while self.waiting:
-            batch, future = self.waiting[0]
-            if future and not future.done():
-                return
-            self.waiting.popleft()
-            failure = _look(future) if future else None
-            if future and failure:
-                self.end(Reason.QUOTA_EXCEEDED, f"its messages weren't stored, it has to send them again: {failure}")
-                self.session.forget(batch)
-                self._hub.afterwards(future, batch.messages, partial(self.session.stored, batch))
-            else:
-                self.session.acknowledge(batch)
-                self._hub.hand_over(self, batch.messages)
+            self.session.acknowledge(batch)
+            self._hub.hand_over(self, batch.messages)
         self._soon()
 
-    def _rows(self, batch: Batch) -> list[Statement]:
+    def rows(self, batch: Batch) -> list[Statement]:
         """What has to be stored with a batch, if the session lasts: packet ids at QoS 2."""
         member = self.session.member
         if member is None or not member.stored:

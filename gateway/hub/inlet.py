@@ -32,6 +32,16 @@ class Publish(Struct, gc=False):
     packet_id: bytes = b""
 
 
+class Read(Struct, gc=False):
+    """What one client sent in one read of its socket, in order.
+
+    flight  so many of its messages aren't acknowledged yet, these included: after a break it may send them again
+    """
+
+    messages: list[Publish]
+    flight: int = 0
+
+
 class Inlet(Protocol):
     """Takes what clients publish."""
 
@@ -41,8 +51,8 @@ class Inlet(Protocol):
 
     on_room: Callable[[], None]
 
-    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> Future[None] | None:
-        """Take the messages of one socket read of one connection, in order, and what must be stored with them.
+    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> Future[None] | None:
+        """Take what one turn of the event loop brought, in order, and what must be stored with it.
 
         Returns a future that is done once every event made from them is on the disk: acknowledge then, and route
         QoS 1 and 2 messages to subscribers then. None: nothing of it is stored, go on at once. A future that fails

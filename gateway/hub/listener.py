@@ -27,7 +27,8 @@ from gateway.hub.group import Group
 from gateway.hub.guests import Guests
 from gateway.hub.happenings import Known, MayPublish
 from gateway.hub.history import History
-from gateway.hub.inlet import Inlet, Publish, Statement
+from gateway.hub.inlet import Inlet, Publish, Read, Statement
+from gateway.hub.intake import Intake
 from gateway.hub.limits import Limits
 from gateway.hub.members import Member
 from gateway.hub.passage import Passage
@@ -87,6 +88,7 @@ class Hub:
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
+        self.intake = Intake(self._take, self._unstored)
         self.burden = Burden(self.limits, self.connections, self.sessions)
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
@@ -130,10 +132,7 @@ class Hub:
         self._timer.cancel()
         self.inlet.on_room = lambda: None
         self._pause(True)
-        futures = {future for connection in self.connections for _, future in connection.waiting if future}
-        if futures:
-            await asyncio.wait(futures, timeout=self.limits.farewell)
-            await asyncio.sleep(0)  # their callbacks acknowledge
+        await self.intake.finish(self.limits.farewell)
         for task in list(self._tasks):
             task.cancel()
         for connection in list(self.connections):
@@ -214,12 +213,10 @@ class Hub:
         known = self._known.setdefault(self.access.scope(user, client), Known())
         return known, partial(self.access.may_publish, user, client=client)
 
-    def take(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
+    def _take(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
         """Hand messages to the inlet; stop reading sockets if that was the last that fits."""
-        if not messages and not also:
-            return None
-        self.received += len(messages)
-        future = self.inlet.publish(messages, also)
+        self.received += sum([len(read.messages) for read in reads])
+        future = self.inlet.publish(reads, also)
         if self.inlet.full and not self.paused:
             self._pause(True)
         return future
@@ -249,10 +246,10 @@ class Hub:
         else:
             self.retained.settle(messages, stored=False)
 
-    def unstored(self, future: asyncio.Future[None]) -> None:
+    def _unstored(self, count: int, future: asyncio.Future[None]) -> None:
         """Messages that nobody waits for were taken; that they couldn't be stored is counted, their sender isn't told."""
         if not future.cancelled() and future.exception():
-            self.lost += 1
+            self.lost += count
 
     def recheck(self) -> None:
         """Rights have changed: what was allowed and isn't any more ends now."""
@@ -282,7 +279,8 @@ class Hub:
             self.declined += 1
             self.refusals.note("will", f"client {member.client_id!r} may not publish on {will.topic!r}: {refused[1]}")
             return
-        future = self.take([will])
+        self.intake.hand_in()
+        future = self._take([Read([will])])
         if future is None:
             self.route([will])
             return
@@ -290,7 +288,7 @@ class Hub:
         def settled(done: asyncio.Future[None]) -> None:
             if done.cancelled() or done.exception():
                 self.afterwards(done, [will])
-                self.unstored(done)
+                self._unstored(1, done)
             else:
                 self.route([will])
 

@@ -88,13 +88,18 @@ class Session:
         """Bytes it makes us hold: half a packet, what its client doesn't read, QoS 2 messages it doesn't release."""
         return self._stream.unfinished + self.out.weight + QOS2_ID * len(self._arrivals.qos2)
 
+    @property
+    def flight(self) -> int:
+        """Messages of the client that aren't acknowledged yet."""
+        return self._arrivals.owed
+
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """What these bytes mean. All PUBLISHes come first, as one Batch; the rest in order."""
+        """What these bytes mean, in order. PUBLISHes up to the next SUBSCRIBE or UNSUBSCRIBE are one Batch, before all else."""
         if self.over:
             return []
         if self.accepted:
             self.patience(now)
-        batch = Batch()
+        batch, place = Batch(), 0
         events: list[Event] = []
         try:
             for packet in self._stream.feed(data):
@@ -107,6 +112,9 @@ class Session:
                 elif isinstance(packet, ProtocolError):
                     raise packet
                 else:
+                    if isinstance(packet, Subscribe | Unsubscribe):
+                        self._close(batch, events, place)
+                        batch, place = Batch(), len(events) + 1
                     self._other(packet, batch, events)
                     if isinstance(packet, Disconnect):
                         break
@@ -114,11 +122,15 @@ class Session:
         except ProtocolError as error:
             self.end(error.reason, error.text)
             events.append(error.with_traceback(None))
-        if batch.messages or batch.acks:
-            self._arrivals.wait(batch)
-            events.insert(0, batch)
+        self._close(batch, events, place)
         self._arrivals.rest()
         return events
+
+    def _close(self, batch: Batch, events: list[Event], place: int) -> None:
+        """Nothing more belongs to a batch, which stands at that place."""
+        if batch.messages or batch.acks:
+            self._arrivals.wait(batch)
+            events.insert(place, batch)
 
     def acknowledge(self, batch: Batch) -> None:
         """The oldest batch is safe: its acknowledgements go out."""

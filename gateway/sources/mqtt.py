@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from gateway.errors import DeviceRefused, LinkLost, SinkRefused, SinkUnavailable, StoreFailed
 from gateway.event import event
-from gateway.hub.inlet import Inlet, Publish
+from gateway.hub.inlet import Inlet, Publish, Read
 from gateway.sinks._broker import (
     Answer,
     Authority,
@@ -214,7 +214,8 @@ class Reader:
     def _take(self, messages: list[Publish]) -> None:
         """What one read of the socket brought."""
         self.received += len(messages)
-        future = self._inlet.publish(messages)
+        flight = sum([len(earlier) for earlier, _ in self._waiting]) + len(messages)
+        future = self._inlet.publish([Read(messages, flight)])
         self._waiting.append((messages, future))
         if future is None:
             self._settle()

@@ -4,7 +4,8 @@
                               (paced)                  └► whoever waits for it is told
 
 Commits are paced: one begins when someone waits and the last one began at least ``pace`` ago, when events nobody waits for
-are ``linger`` old, when ``enough`` are pending, or a ``few`` and nothing more comes. While one runs, arrivals pile up.
+are ``linger`` old, when ``enough`` are pending, or a ``few`` and nothing more comes. While one runs, arrivals pile up. Where
+senders go on without waiting for it, the event loop dozes until it is due.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from gateway.errors import StoreFailed
 from gateway.event import Event, event
 from gateway.store import block, eras, opening, rows
 from gateway.store.disk import Disk
-from gateway.store.pace import Figures, enough, few
+from gateway.store.pace import Figures, doze, enough, few, idle, unasked
 from gateway.store.pace import Pace as Pace
 from gateway.store.pages import Pages
 from gateway.store.pressure import GivenUp, burden, weight
@@ -86,6 +87,7 @@ class Log(Pages):
         self._gathered = asyncio.Event()
         self._urgent = asyncio.Event()
         self._closing = False
+        self._unasked = 0  # commits for which the event loop may doze
         self._lock = found.lock
         self._given_up = GivenUp()
         self._era = clock.era()
@@ -219,6 +221,9 @@ class Log(Pages):
     async def _gather(self, end: float) -> None:
         """Wait for company until then: no longer once ``enough`` are pending, or a ``few`` and nothing more comes."""
         now, before = asyncio.get_running_loop().time, -1
+        if self._unasked and not self.catching_up:
+            self._unasked -= 1
+            await self._doze(end)
         while (rest := end - now()) > 0 and before != self._pending_events < enough and not self._closing:
             if self._pending_events < few:
                 self._gathered.clear()
@@ -226,6 +231,17 @@ class Log(Pages):
             else:
                 before = self._pending_events
                 await asyncio.sleep(min(rest, self.pace.quiet))
+        if few <= before < self._pending_events and rest <= 0:
+            self._unasked = unasked
+
+    async def _doze(self, end: float) -> None:
+        """Stop the event loop until then, but for looks at what has come. Nothing that comes is acknowledged any sooner for being
+        looked at when it comes, and each time costs as much as ten messages that are looked at together."""
+        now = asyncio.get_running_loop().time
+        while (rest := end - now()) > 0 and self._pending_events < enough and not self._closing:
+            if await idle():
+                doze(min(rest, self.pace.doze))
+        await idle()
 
     async def _idle(self) -> None:
         """Wait for work. What is lazy gets a commit of its own when no event has come for a second."""
@@ -249,7 +265,7 @@ class Log(Pages):
         self._under_way = works
         self._pending_bytes = self._pending_events = 0
         lazy = self._due_lazily()
-        self._waited_for = False
+        self._waited_for = self.catching_up = False
         self._urgent.clear()
 
         now, offset = self.clock.now(), self.head

@@ -1,5 +1,8 @@
 """How long a commit waits for company, so that flash and CPU are spared, and how many there were; ``log.py`` does the waiting."""
 
+import asyncio
+import time
+
 from msgspec import Struct
 
 enough = 100
@@ -7,6 +10,10 @@ enough = 100
 
 few = 10
 """Pending events that start one when nothing more comes: below it a batch costs more than a kilobyte per event."""
+
+
+unasked = 20
+"""Commits for which nobody listens to each arrival, once senders were seen to go on without being acknowledged."""
 
 
 class Pace(Struct):
@@ -18,6 +25,8 @@ class Pace(Struct):
     """Between tries while the disk fails."""
     quiet: float = 0.003
     """Without an arrival: then nobody is believed to be about to send more."""
+    doze: float = 0.010
+    """The longest that the event loop sleeps without listening to anybody."""
 
 
 class Figures(Struct):
@@ -25,3 +34,20 @@ class Figures(Struct):
 
     events: int = 0
     commits: int = 0
+
+
+_nothing = 0.0002  # seconds that three turns of an idle event loop take at most
+
+
+async def idle() -> bool:
+    """Let everything that is ready have its turn; whether that was nothing to speak of."""
+    now = asyncio.get_running_loop().time
+    began = now()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return now() - began < _nothing
+
+
+def doze(seconds: float) -> None:
+    """Stop the whole event loop, on purpose."""
+    time.sleep(seconds)

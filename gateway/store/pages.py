@@ -28,6 +28,8 @@ class Pages:
         """Offset of the newest event on the disk; 0 in an empty log. Events get the numbers after it."""
         self.lost: list[tuple[int, int]] = []
         """Offsets that can't be read, as far as anybody has met them."""
+        self.catching_up = False
+        """Somebody has read from the disk since the last commit, and is likely to go on."""
         self._pages = db
         self._ring = Ring(ring)
         self._shifts: list[eras.Shift] = []
@@ -47,6 +49,7 @@ class Pages:
             return []
         if self._ring.first is not None and lo >= self._ring.first:
             return self._ring.read(lo, min(last, lo + limit - 1))
+        self.catching_up = True
         lost: list[tuple[int, int, int]] = []
         events = await self._pages.run(rows.read_blocks, lo, last, limit, lambda *found: lost.append(found), largest)
         for lo, hi, count in lost:

@@ -17,7 +17,7 @@ from gateway.config import load
 from gateway.driver import Context, Message
 from gateway.errors import StoreLocked
 from gateway.event import Availability, Reading
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.store.log import Log
 
 configuration = """
@@ -88,7 +88,7 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
 
 
 async def publish(gateway: Gateway, *messages: tuple[str, bytes]) -> None:
-    stored = gateway.ingest.publish([Publish(topic, payload, 1) for topic, payload in messages])
+    stored = gateway.ingest.publish([Read([Publish(topic, payload, 1) for topic, payload in messages])])
     assert stored is not None
     await stored
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.hub import encode
 from gateway.hub.access import Access
-from gateway.hub.inlet import Publish, Statement
+from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Connack, Connect, Delivery, Disconnect, Filter, Packet, Suback, Subscribe
@@ -31,8 +31,8 @@ class Desk:
         self.taken: list[list[Publish]] = []
         self.held: deque[asyncio.Future[None]] = deque()
 
-    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
-        self.taken.append(messages)
+    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
+        self.taken += [read.messages for read in reads]
         if self.commit == "nothing":
             return None
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors import CannotListen, ConfigError, StoreFull
+from gateway.hub import encode
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.packets import (
@@ -120,6 +121,72 @@ def test_one_read_is_handed_over_at_once() -> None:
             await until(lambda: len(desk.messages) == 5)
             assert [one.topic for one in desk.messages] == ["a", "b", "a", "c", "b"]
             assert len(desk.taken) == 1
+
+    asyncio.run(story())
+
+
+def test_one_turn_of_many_clients_is_handed_over_at_once() -> None:
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (hub, port):
+            devices = [await enter(port, id=f"c{n}") for n in range(3)]
+            for n, connection in enumerate(sorted(hub.connections, key=lambda one: one.session.client_id)):
+                connection.data_received(encode.encode(say(f"from/{n}", id=n + 1), V5))
+            quiet = max(hub.connections, key=lambda one: one.session.client_id)
+            await asyncio.sleep(0)
+            assert [one.topic for one in desk.messages] == ["from/0", "from/1", "from/2"]
+            quiet.data_received(encode.encode(say("from/2", qos=0), V5))
+            await asyncio.sleep(0)
+            assert len(desk.held) == 2
+            desk.held.pop().set_exception(StoreFull("no room on the disk"))
+            for device in devices:
+                assert await device.silent()
+            desk.held.pop().set_result(None)
+            for n, device in enumerate(devices):
+                assert await device.got() == Ack(Kind.PUBACK, n + 1)
+            assert hub.status().lost == 0  # the one at QoS 0 wasn't alone: its client waited, and is told
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_messages_at_qos_0_that_could_not_be_stored_are_counted(count: int) -> None:
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (hub, port):
+            device = await enter(port)
+            device.send(*(say(qos=0) for _ in range(count)))
+            await until(lambda: desk.held)
+            desk.held.popleft().set_exception(StoreFull("no room on the disk"))
+            assert await device.silent()
+            assert hub.status().lost == count
+
+    asyncio.run(story())
+
+
+def test_nobody_hears_what_it_published_before_it_subscribed() -> None:
+    async def story() -> None:
+        async with hub_at(Desk()) as (_, port):
+            device = await enter(port)
+            device.send(say("a", qos=0), Subscribe(1, [Filter("a", 0)]), say("a", b"later", qos=0))
+            assert isinstance(await device.got(), Suback)
+            assert await device.got() == say("a", b"later", qos=0)
+            assert await device.silent()
+
+    asyncio.run(story())
+
+
+def test_much_does_not_wait_for_the_end_of_a_turn() -> None:
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (hub, port):
+            await enter(port)
+            (connection,) = hub.connections
+            connection.data_received(b"".join(encode.encode(say("a", id=n), V5) for n in range(1, 301)))
+            assert len(desk.messages) == 300
+            desk.held.popleft().set_result(None)
+            await asyncio.sleep(0)
+            assert not desk.held
 
     asyncio.run(story())
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.errors import LinkLost
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.hub.packets import V5, V311, Connack, Connect, Delivery, Suback, Subscribe
 from gateway.sources.mqtt import Reader
 from tests.hub.peers import PATIENCE, Peer, _open, until
@@ -62,8 +62,8 @@ class Holding(Desk):
         super().__init__()
         self.held: list[asyncio.Future[None]] = []
 
-    def publish(self, messages: list[Publish], also: Any = ()) -> asyncio.Future[None]:
-        self.taken += messages
+    def publish(self, reads: list[Read], also: Any = ()) -> asyncio.Future[None]:
+        self.taken += [message for read in reads for message in read.messages]
         self.held.append(asyncio.get_running_loop().create_future())
         return self.held[-1]
 

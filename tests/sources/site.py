@@ -14,7 +14,7 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.driver import load as load_driver
-from gateway.hub.inlet import Publish, Statement
+from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.packets import V311
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import publish
@@ -120,9 +120,9 @@ class Desk:
         self.batches = 0
         self.known: list[Publish] = []
 
-    def publish(self, messages: list[Publish], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
-        self.taken += messages
-        self.batches += 1
+    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
+        self.taken += [message for read in reads for message in read.messages]
+        self.batches += len(reads)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.commit:
             asyncio.get_running_loop().call_soon(done.set_result, None)

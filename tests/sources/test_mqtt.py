@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import LinkLost, StoreFailed
-from gateway.hub.inlet import Publish
+from gateway.hub.inlet import Publish, Read
 from gateway.hub.packets import Ack, Delivery
 from gateway.hub.properties import Kind
 from gateway.settings import LogSettings
@@ -118,7 +118,7 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
                 desk = Desk()
                 made = Reader(source(port, client=client), desk, gateway.log, "test")
                 for number in range(5):
-                    desk.publish = lambda messages, also=(): failed(desk, messages)  # type: ignore[method-assign]
+                    desk.publish = lambda reads, also=(): failed(desk, reads)  # type: ignore[method-assign]
                     running = asyncio.create_task(made.run())
                     if number == 0:
                         await until(lambda: made.connected)
@@ -132,8 +132,8 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
                 with pytest.raises(LinkLost, match="not read now: the disk has to take what is here already"):
                     await made.run()
 
-    def failed(desk: Desk, messages: list[Publish]) -> asyncio.Future[None]:
-        desk.taken += messages
+    def failed(desk: Desk, reads: list[Read]) -> asyncio.Future[None]:
+        desk.taken += [message for read in reads for message in read.messages]
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         error = StoreFailed("no space left")
         error.later = asyncio.get_running_loop().create_future()

@@ -12,6 +12,7 @@ from gateway.clock import Clock
 from gateway.errors import StoreLocked, StoreNewer
 from gateway.event import Event, event
 from gateway.store import files
+from gateway.store import log as store_log
 from gateway.store.log import Log, Pace, offset_at
 from gateway.store.pace import enough, few
 
@@ -145,6 +146,42 @@ def test_enough_do_not_wait_whether_more_may_come(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             await asyncio.gather(*(done for done in waiting if done))
         assert log.figures.commits == 2
+        await log.close()
+
+    asyncio.run(story())
+
+
+def test_the_loop_dozes_where_senders_go_on_without_being_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        log = await opened(tmp_path, pace=Pace(pace=0.1, quiet=0.01))
+        dozed: list[float] = []
+        monkeypatch.setattr(store_log, "doze", dozed.append)
+        for n in range(10):  # one at a time, each acknowledged before the next
+            await acknowledged(log, *(reading(n) for _ in range(few)))
+        assert dozed == []
+        sending = True
+
+        async def send() -> None:
+            while sending:
+                log.append([reading(0)])
+                await asyncio.sleep(0.001)
+
+        sender = asyncio.create_task(send())
+        async with asyncio.timeout(30):
+            while not dozed:
+                await asyncio.sleep(0.01)
+            assert all(0 < seconds <= log.pace.doze for seconds in dozed)
+            # who reads old pages needs the loop
+            monkeypatch.setattr(Log, "catching_up", property(lambda log: True, lambda log, value: None), raising=False)
+            await log.beyond(log.head)
+            dozed.clear()
+            for _ in range(3):
+                await log.beyond(log.head)
+        assert dozed == []
+        sending = False
+        await sender
         await log.close()
 
     asyncio.run(story())
