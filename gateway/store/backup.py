@@ -97,9 +97,12 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
             )  # clients have used the ids for other messages since: rather twice than never
             files.found_anew(db, max(mark, copy.head), "log.restored", data, empty=False)
         partial.rename(folder / opening.restored)  # from here on the next start would finish this
-        aside = _kept_aside(path, epoch)
+        aside = None
+        if path.exists():
+            aside = files.unused(folder / f"events.{epoch:x}.replaced")
+            files.rename(path, aside)
         opening.take_restored(folder)
-        files.sync_folder(folder)
+        files.sync(folder)
     return copy, aside
 
 
@@ -113,17 +116,3 @@ def _known(path: Path) -> tuple[int, int]:
             return epoch, rows.mark_of(db)
         except sqlite3.DatabaseError:
             return 0, 0
-
-
-def _kept_aside(path: Path, epoch: int) -> Path | None:
-    if not path.exists():
-        return None
-    aside = path.with_name(f"events.{epoch:x}.replaced")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"events.{epoch:x}.replaced.{number}")
-    for end in ("-wal", "-shm", ""):
-        if (old := path.with_name(path.name + end)).exists():
-            old.rename(aside.with_name(aside.name + end))
-    return aside

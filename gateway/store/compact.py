@@ -30,9 +30,6 @@ class Merge(Struct):
     """Everything up to this offset has been looked at."""
     blocks: int = 0
     events: int = 0
-    before: int = 0
-    after: int = 0
-    """Bytes of data."""
 
 
 def plan(db: sqlite3.Connection, start: int, before: int) -> Merge | None:
@@ -73,5 +70,4 @@ def _merge(db: sqlite3.Connection, group: list[tuple[int, int]]) -> Merge:
     except StoreDamaged:
         return Merge([], through)  # left alone: whoever reads it says so
     statements = [rows.deletion(first, last), rows.insertion(merged), files.kept("merged", through)]
-    before = sum(len(row.data) for row in found)
-    return Merge(statements, through, len(found), merged.count, before, len(merged.data))
+    return Merge(statements, through, len(found), merged.count)

@@ -5,6 +5,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,20 +60,37 @@ def open_damaged(path: Path) -> sqlite3.Connection:
     return db
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have it survive a power cut: what is in a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+beside = ("-wal", "-shm")
+"""Ends of the names of the files that SQLite keeps beside a log."""
+
+
+def unused(path: Path) -> Path:
+    """That name, or the first with a number behind it that nobody has."""
+    names = (path.with_name(f"{path.name}.{number}") for number in count(2))
+    return next(name for name in chain([path], names) if not name.exists())
+
+
+def rename(log: Path, to: Path) -> None:
+    """Move a log with what stands beside it; itself last: interrupted, the same can be done again."""
+    for end in (*beside, ""):
+        if (file := log.with_name(log.name + end)).exists():
+            file.rename(to.with_name(to.name + end))
+
+
 def lock(folder: Path) -> int:
     """Take the folder for this process until it ends, and give the descriptor that holds the lock."""
     if not folder.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sync_folder(folder.parent)  # else a power cut may take the whole log: SQLite sees to the names within only
+        sync(folder.parent)  # else a power cut may take the whole log: SQLite sees to the names within only
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

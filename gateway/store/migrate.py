@@ -1,13 +1,12 @@
 """From the tables of an older release to those of this one: ordered steps, one transaction, a copy beside the log first."""
 
-import os
 import sqlite3
 from collections.abc import Callable
 from importlib.resources import files as resources
 from pathlib import Path
 
 from gateway.errors import StoreNewer
-from gateway.store.files import set_version, version_of
+from gateway.store.files import set_version, sync, version_of
 
 version = 1
 """Of the tables. A newer log is refused, an older one is migrated."""
@@ -57,13 +56,8 @@ def copy(db: sqlite3.Connection, target: Path) -> None:
     partial.unlink(missing_ok=True)
     try:
         db.execute("vacuum into ?", (str(partial),))
-        for path in (partial, target.parent):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if path == partial:
-                partial.rename(target)
+        sync(partial)
+        partial.rename(target)
+        sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)

@@ -109,14 +109,8 @@ def set_aside(folder: Path, reason: str) -> Path:
     """Rename a log that can't be opened, and make a new one whose offsets begin beyond those of the old one."""
     path = folder / files.name
     epoch, _ = _what_can_be_told(path)
-    aside = folder / f"events.{epoch:x}.damaged" if epoch else folder / "events.unknown.damaged"
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = aside.with_name(aside.name.removesuffix(f".{number - 1}") + f".{number}")
-    for end in ("-wal", "-shm", ""):
-        if (old := path.with_name(path.name + end)).exists():
-            old.rename(aside.with_name(aside.name + end))
+    aside = files.unused(folder / (f"events.{epoch:x}.damaged" if epoch else "events.unknown.damaged"))
+    files.rename(path, aside)
     (folder / "damaged").unlink(missing_ok=True)
     _begin_beyond(folder, aside, reason)
     return aside
@@ -126,7 +120,7 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
     """Put a new log in the place of one that was set aside. It gets its name when it is complete: until then the next start
     does this again, for a log that began at 1 would use its offsets twice."""
     partial = folder / "beginning"
-    for end in ("-wal", "-shm", "-journal", ""):
+    for end in (*files.beside, "-journal", ""):
         partial.with_name(partial.name + end).unlink(missing_ok=True)
     epoch, _ = _what_can_be_told(aside)
     mark = max(_what_can_be_told(path)[1] for path in _set_aside(folder))
@@ -149,7 +143,7 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
     finally:
         db.close()
     partial.rename(folder / files.name)
-    files.sync_folder(folder)
+    files.sync(folder)
 
 
 small = ("device", "retained", "session", "subscription", "qos2", "sequence", "clock")
@@ -180,7 +174,7 @@ def waiting(folder: Path) -> Path | None:
 
 
 def _set_aside(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("events.*.damaged*") if not path.name.endswith(("-wal", "-shm"))]
+    return [path for path in folder.glob("events.*.damaged*") if not path.name.endswith(files.beside)]
 
 
 def _what_can_be_told(path: Path) -> tuple[int, int]:

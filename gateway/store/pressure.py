@@ -25,14 +25,12 @@ class GivenUp:
     """Counts readings for which there was no room in memory, until somebody can be told."""
 
     def __init__(self) -> None:
-        self.total = 0
         self._sources: Counter[str] = Counter()
 
     def from_(self, events: list[Event]) -> list[Event]:
         """Give up the readings of these; gives the rest."""
         kept = [event for event in events if event.type != "reading"]
         self._sources.update(event.source for event in events if event.type == "reading")
-        self.total += len(events) - len(kept)
         return kept
 
     def owned_up(self) -> dict[str, Any] | None:

@@ -61,9 +61,7 @@ async def _salvage(log_: Log, consumers: Consumers, aside: Path, pause: Callable
             if made.lost or end is None:
                 await _from_the_bytes(log_, aside, made, everything=end is None)
             await _finish(log_, consumers, aside, made, _owed(db))
-    for part in ("-wal", "-shm", ""):
-        if (old := aside.with_name(aside.name + part)).exists():
-            old.rename(aside.with_name(f"{aside.name}.salvaged{part}"))
+    files.rename(aside, aside.with_name(f"{aside.name}.salvaged"))
     log.warning("%s: %s events salvaged, at most %s lost", aside, made.events, sum(count for _, _, count in made.lost))
 
 
