@@ -187,9 +187,9 @@ class Connection(asyncio.Protocol):
         for event in events:
             if isinstance(event, Batch):
                 self._hub.intake.bring(self, event)
-                if len(events) > 1:
-                    self._hub.intake.hand_in()  # what it asks for next doesn't overtake what it published
-            elif isinstance(event, Subscribe):
+                continue
+            self._hub.intake.hand_in()  # what it asks for doesn't overtake what it published
+            if isinstance(event, Subscribe):
                 start = replays.asked(event) if self._hub.replays else None
                 if start is None or self._hub.replays is None:
                     self._tell(broker.subscribe(self.session, event))

@@ -80,7 +80,9 @@ class Hub:
         wall = self._wall = (clock or Clock()).now
         self.replays = Replays(self.broker, history, wall) if history else None
         self.refusals = Refusals(self.now)
-        self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, self._say_will, self.refusals.note)
+        self.intake = Intake(self._take, self._unstored)
+        say, note, hand_in = self._say_will, self.refusals.note, self.intake.hand_in
+        self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, say, note, hand_in)
         self.broker.hired = self._hire
         self.broker.showing.later = self._loop.call_soon
         self.passage = Passage(self.broker.portion, self._loop.call_soon)
@@ -88,7 +90,6 @@ class Hub:
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
-        self.intake = Intake(self._take, self._unstored)
         self.burden = Burden(self.limits, self.connections, self.sessions)
         self.guests = Guests(self.limits, self.now)
         self._servers: list[asyncio.Server] = []
@@ -279,7 +280,6 @@ class Hub:
             self.declined += 1
             self.refusals.note("will", f"client {member.client_id!r} may not publish on {will.topic!r}: {refused[1]}")
             return
-        self.intake.hand_in()
         future = self._take([Read([will])])
         if future is None:
             self.route([will])

@@ -26,6 +26,8 @@ class Sessions:
     now   the loop's clock, s; ``wall``: µs since 1970
     say   publishes a will, if its client may
     note  tells the operator
+
+    hand_in  hands over what clients have sent so far: it belongs to their sessions as they were
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Sessions:
         wall: Callable[[], int],
         say: Callable[[Member, Publish], None],
         note: Callable[[str, str], None],
+        hand_in: Callable[[], None],
     ) -> None:
         self.closing = False
         self._broker = broker
@@ -46,6 +49,7 @@ class Sessions:
         self._wall = wall
         self._say = say
         self._note = note
+        self._hand_in = hand_in
         self._away: set[Member] = set()
 
     async def load(self, stored: list[tuple[Member, list[Subscription]]]) -> None:
@@ -92,6 +96,7 @@ class Sessions:
 
     async def enter(self, session: Session, client_id: str, user: str | None, asked: Connect) -> tuple[Member, bool]:
         """A client is let in. Its membership, and whether its session was kept. Once that is on the disk."""
+        self._hand_in()
         old = self._broker.members.get(client_id)
         resume = not asked.clean
         if old and old.will and not (resume and old.lasting and (old.session is None or _delay(old.will))):
@@ -115,6 +120,7 @@ class Sessions:
         member = session.member
         if member is None or member.session is not session:
             return
+        self._hand_in()
         if farewell:
             if farewell.reason == Reason.SUCCESS:
                 member.will = None  # [MQTT-3.14.4-3]; any other reason leaves it (3.1.2.5)
