@@ -149,21 +149,23 @@ class Access:
         return name
 
     def refresh(self) -> bool:
-        """Look whether the files have changed; whether somebody's rights may have. What can't be read allows nothing."""
+        """Look whether the files have changed; whether somebody's rights may have. A faulty ACL changes nothing: were nobody
+        allowed anything meanwhile, sessions would lose subscriptions, and 3.1.1 clients messages that they are told we have."""
         try:
             self._load()
         except ConfigError:
             pass  # who comes now hears of it
         changed = bool(self.outdated)
         if self._acl and (stamp := _stamp(self._acl)) != self._acl_stamp:
-            self._acl_stamp, changed = stamp, True
-            self._granted.clear()
+            self._acl_stamp = stamp
             try:
                 self._rights = rights.load(self._acl)
-                log.info("%s is in force from now on", self._acl)
             except ConfigError as error:
-                self._rights = rights.Rights([])
-                log.error("nobody may do anything until this is corrected: %s", error)
+                log.error("the rules before still count, until this is corrected: %s", error)
+            else:
+                self._granted.clear()
+                changed = True
+                log.info("%s is in force from now on", self._acl)
         return changed
 
     def scope(self, user: str | None, client: str) -> tuple[str | None, str]:
