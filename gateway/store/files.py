@@ -180,14 +180,14 @@ def found_anew(db: sqlite3.Connection, mark: int, type: str, data: dict[str, Any
     empty  nothing is in it yet: what is salvaged later lies before its start
     """
     announced = msgspec.json.encode([(type, data)]).decode()
-    db.execute("begin immediate")
-    db.execute(*kept("epoch", new_epoch()))
-    db.execute(*kept("mark", mark))
-    db.execute(*kept("announced", announced))
-    if empty:
-        db.execute(*kept("first", mark + 1))
-    db.execute(*kept("clean", 1))
-    db.execute("commit")
+    with db:
+        db.execute("begin immediate")
+        db.execute(*kept("epoch", new_epoch()))
+        db.execute(*kept("mark", mark))
+        db.execute(*kept("announced", announced))
+        if empty:
+            db.execute(*kept("first", mark + 1))
+        db.execute(*kept("clean", 1))
 
 
 def begin_again(db: sqlite3.Connection) -> int:
@@ -201,10 +201,10 @@ def begin_again(db: sqlite3.Connection) -> int:
 
 def finish(db: sqlite3.Connection, mark: int) -> None:
     """The last write: a log that says ``clean`` needs no check at the next start."""
-    db.execute("begin immediate")
-    db.execute(*kept("mark", mark))
-    db.execute(*kept("clean", 1))
-    db.execute("commit")
+    with db:
+        db.execute("begin immediate")
+        db.execute(*kept("mark", mark))
+        db.execute(*kept("clean", 1))
 
 
 class Sizes(Struct):

@@ -39,15 +39,11 @@ def bring_up(db: sqlite3.Connection, path: Path) -> None:
     if not ahead:
         return
     copy(db, path.with_name(f"events.v{ahead[0]}.backup"))
-    db.execute("begin immediate")
-    try:
+    with db:
+        db.execute("begin immediate")
         for found in ahead:
             steps[found](db)
         set_version(db, version)
-        db.execute("commit")
-    finally:
-        if db.in_transaction:
-            db.execute("rollback")
 
 
 def copy(db: sqlite3.Connection, target: Path) -> None:

@@ -17,9 +17,10 @@ Lost = Callable[[int, int, int], None]
 columns = "lo, hi, count, recorded, codec, crc, data"
 
 
-def insertion(row: block.Row) -> Statement:
-    """Store a block; in place of one with the same first offset."""
-    sql = f"insert or replace into block ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
+def insertion(row: block.Row, taken: str = "replace") -> Statement:
+    """Store a block. ``taken``: what to do if there is one with the same first offset, ``replace`` it, ``ignore`` this one
+    or ``abort``."""
+    sql = f"insert or {taken} into block ({columns}) values (?, ?, ?, ?, ?, ?, ?)"
     return sql, (row.lo, row.hi, row.count, row.recorded, row.codec, row.crc, row.data)
 
 
@@ -30,20 +31,11 @@ def deletion(lo: int, hi: int) -> Statement:
 
 def store(db: sqlite3.Connection, drafts: Sequence[block.Row], also: Sequence[Statement]) -> None:
     """One transaction: on the disk when it returns."""
-    rows = [block.packed(draft) for draft in drafts]
-    db.execute("begin immediate")
-    try:
-        for row in rows:
-            db.execute(
-                f"insert into block ({columns}) values (?, ?, ?, ?, ?, ?, ?)",
-                (row.lo, row.hi, row.count, row.recorded, row.codec, row.crc, row.data),
-            )
-        for sql, parameters in also:
+    rows = [insertion(block.packed(draft), "abort") for draft in drafts]
+    with db:
+        db.execute("begin immediate")
+        for sql, parameters in (*rows, *also):
             db.execute(sql, parameters)
-        db.execute("commit")
-    finally:
-        if db.in_transaction:
-            db.execute("rollback")
 
 
 def query(db: sqlite3.Connection, sql: str, args: tuple[Any, ...]) -> list[Any]:

@@ -56,7 +56,7 @@ async def _salvage(log_: Log, consumers: Consumers, aside: Path, pause: Callable
                 at = batch[-1].hi + 1
                 good = [row for row in batch if _is_whole(row, made.lost)]
                 made.events += sum(row.count for row in good)
-                await _store(log_, [], [_ignoring(row) for row in good])
+                await _store(log_, [], [rows.insertion(row, "ignore") for row in good])
                 await pause(2 * log_.disk.took)
             if made.lost or end is None:
                 await _from_the_bytes(log_, aside, made, everything=end is None)
@@ -72,7 +72,7 @@ async def _from_the_bytes(log_: Log, aside: Path, made: Salvaged, *, everything:
     wanted = {piece.lo: piece.crc for piece in taken}
     pieces = carve(aside)
     while batch := await asyncio.to_thread(_picked, pieces, wanted):
-        await _store(log_, [], [_ignoring(row) for row in batch])
+        await _store(log_, [], [rows.insertion(row, "ignore") for row in batch])
     made.events += sum(piece.count for piece in taken)
     if everything:
         made.beyond = taken[-1].hi if taken else 0
@@ -152,11 +152,6 @@ def _is_whole(row: block.Row, lost: list[list[int]]) -> bool:
         return True
     lost.append([row.lo, row.hi, row.count])
     return False
-
-
-def _ignoring(row: block.Row) -> Statement:
-    sql, values = rows.insertion(row)
-    return sql.replace("or replace", "or ignore"), values
 
 
 def _owed(db: sqlite3.Connection) -> list[tuple[str, int, int | None]]:

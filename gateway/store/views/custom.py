@@ -16,6 +16,8 @@ import asyncio
 import logging
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -91,18 +93,15 @@ def _read(file: Path) -> Custom:
     if [part.split(None, 1)[0].lower() for part in parts] != ["create", "insert"]:
         raise fault("isn't one create table and one insert", "write these two, each with a semicolon at its end")
     made = Custom(named, _globs(said.get("types", "reading")), _globs(said.get("sources", "*")), *parts)
-    db = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        confine(db, made)
-        db.execute(made.create)
-        db.execute(made.insert, _parameters)
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db, _confined(db, made):
+            db.execute(made.create)
+            db.execute(made.insert, _parameters)
     except sqlite3.IntegrityError:
         pass  # an event without data needn't fit
     except sqlite3.Error as error:
         cure = f"it may touch the table {named} only, with the parameters :{' :'.join(_parameters)}"
         raise fault(str(error), cure) from None
-    finally:
-        db.close()
     return made
 
 
@@ -123,8 +122,9 @@ def _statements(text: str) -> list[str]:
     return [*found, rest.strip()] if rest.strip() else found
 
 
-def confine(db: sqlite3.Connection, custom: Custom) -> None:
-    """Let this connection do what the view needs, and no more."""
+@contextmanager
+def _confined(db: sqlite3.Connection, custom: Custom) -> Iterator[None]:
+    """Within this the connection may do what the view needs, and no more."""
 
     def may(action: int, first: str | None, second: str | None, _: str | None, __: str | None) -> int:
         table = second if action == sqlite3.SQLITE_CREATE_INDEX else first
@@ -136,6 +136,10 @@ def confine(db: sqlite3.Connection, custom: Custom) -> None:
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
     db.set_authorizer(may)
+    try:
+        yield
+    finally:
+        db.set_authorizer(None)
 
 
 async def follow(log_: Log, custom: Custom) -> None:
@@ -165,37 +169,26 @@ async def follow(log_: Log, custom: Custom) -> None:
 def _begin(db: sqlite3.Connection, custom: Custom) -> int:
     """Where it stopped; from the start where it is new, or another than before."""
     files.tune(db)
-    db.execute("begin immediate")
-    try:
+    with db:
+        db.execute("begin immediate")
         db.execute(_position)
         source = custom.create + custom.insert + str(custom.types) + str(custom.sources)
         row = db.execute("select lo, source from position where view = ?", (custom.name,)).fetchone()
         if row is None or row[1] != source:
             db.execute(f"drop table if exists {custom.name}")
             db.execute("insert or replace into position values (?, 1, ?)", (custom.name, source))
-            confine(db, custom)
-            db.execute(custom.create)
-            db.set_authorizer(None)
+            with _confined(db, custom):
+                db.execute(custom.create)
             row = (1, source)
-        db.execute("commit")
-    finally:
-        if db.in_transaction:
-            db.execute("rollback")
     return int(row[0])
 
 
 def _apply(db: sqlite3.Connection, custom: Custom, events: list[Event], lo: int) -> None:
-    db.execute("begin immediate")
-    try:
-        confine(db, custom)
-        db.executemany(custom.insert, map(_values, events))
-        db.set_authorizer(None)
+    with db:
+        db.execute("begin immediate")
+        with _confined(db, custom):
+            db.executemany(custom.insert, map(_values, events))
         db.execute("update position set lo = ? where view = ?", (lo, custom.name))
-        db.execute("commit")
-    finally:
-        db.set_authorizer(None)
-        if db.in_transaction:
-            db.execute("rollback")
 
 
 def _values(one: Event) -> dict[str, object]:
@@ -211,32 +204,23 @@ def _values(one: Event) -> dict[str, object]:
 
 def forget(folder: Path, view: str) -> None:
     """Have it made anew: from the next start on, or at once if nobody follows it."""
-    db = sqlite3.connect(folder / name, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(folder / name, isolation_level=None)) as db:
         db.execute("delete from position where view = ?", (view,))
-    finally:
-        db.close()
 
 
 def positions(folder: Path) -> dict[str, int]:
     """The user's views that there are, and the first offset that each hasn't seen."""
     if not (folder / name).exists():
         return {}
-    db = files.open_to_read(folder / name)
-    try:
+    with closing(files.open_to_read(folder / name)) as db:
         if not db.execute("select 1 from sqlite_master where name = 'position'").fetchone():
             return {}  # the first view is just being made
         return dict(db.execute("select view, lo from position order by view"))
-    finally:
-        db.close()
 
 
 def shown(folder: Path, view: str) -> list[dict[str, object]]:
     """All rows of one."""
-    db = files.open_to_read(folder / name)
-    try:
+    with closing(files.open_to_read(folder / name)) as db:
         found = db.execute(f'select * from "{view}"')
         columns = [column[0] for column in found.description]
         return [dict(zip(columns, row)) for row in found]
-    finally:
-        db.close()
