@@ -7,6 +7,8 @@ stamped by the clock, appended to the log; the future that comes back is the ack
 
 import logging
 import re
+import struct
+import zlib
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,7 +46,8 @@ earliest = 1_262_304_000 * SECOND
 """2010: nothing was measured before. Devices that don't know the time begin in 1970 or 2000."""
 
 
-_bugs = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_bugs: tuple[type[Exception], ...] = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NameError)
+_bugs += (OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error)
 
 
 class Bound(Struct):

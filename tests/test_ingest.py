@@ -1,6 +1,7 @@
 """The path of a reading, from a message or a link to the log."""
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -211,11 +212,14 @@ def test_a_name_from_a_payload_can_not_become_a_wildcard(tmp_path: Path) -> None
     assert events[-1].source == "home/a_b"
 
 
+@pytest.mark.parametrize(
+    "bug", [KeyError("no"), struct.error("short"), RuntimeError("no"), NameError("no"), OSError("no")]
+)
 def test_a_driver_that_fails_costs_the_message_and_not_the_connection(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    bug: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def decode(item: object, context: Context) -> list[object]:
-        raise KeyError("no such thing")
+        raise bug
 
     good = bind("json", **PLANT, allow=["*"])
     bound = Bound(good.binding, structs.replace(good.driver, decode=decode), good.context)  # type: ignore[type-var]
@@ -223,5 +227,5 @@ def test_a_driver_that_fails_costs_the_message_and_not_the_connection(
     assert [one.data["reason"] for one in events] == ["driver_failed", "driver_failed"]
     assert events[0].data["payload"] == '{"temperature": 4.5}'
     assert [record.message for record in caplog.records] == [
-        "cellar/air-1: the driver json fails at what it got, please report it: KeyError: 'no such thing'"
+        f"cellar/air-1: the driver json fails at what it got, please report it: {type(bug).__name__}: {bug}"
     ]

@@ -54,7 +54,12 @@ class Intake:
         also = [
             row for connection, batch in brought if batch.received or batch.released for row in connection.rows(batch)
         ]
-        future = self._take(reads, also) if reads or also else None
+        try:
+            future = self._take(reads, also) if reads or also else None
+        except BaseException:  # a mistake of ours: nothing was taken, so they have to send it again
+            for connection, _ in brought:
+                connection.abort()
+            raise
         later: Brought = []
         alone = 0
         for one in brought:

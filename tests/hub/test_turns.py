@@ -1,19 +1,23 @@
 """What several clients do in one turn of the event loop counts in the order in which it happened."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from gateway.hub import encode
 from gateway.hub.connection import Connection
+from gateway.hub.inlet import Read, Statement
 from gateway.hub.listener import Hub
-from gateway.hub.packets import V5, Ack, Connack, Connect, Disconnect, Filter, Packet, Suback, Subscribe
+from gateway.hub.packets import V5, V311, Ack, Connack, Connect, Disconnect, Filter, Packet, Suback, Subscribe
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import Reason
 from tests.hub.house import come, house
-from tests.hub.peers import Desk, enter, hub_at, knock, say, until
+from tests.hub.peers import Desk, enter, farewell, hub_at, knock, say, until
 from tests.hub.test_unwell import payloads
+
+both = pytest.mark.parametrize("version", [V311, V5])
 
 
 def comes(connection: Connection, *packets: Packet) -> None:
@@ -84,3 +88,36 @@ def test_nobody_hears_what_it_published_in_the_read_before_it_subscribed() -> No
             assert await peer.silent()
 
     asyncio.run(story())
+
+
+class Clumsy(Desk):
+    """Fails in a way that nobody foresees."""
+
+    clumsy = True
+
+    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
+        if self.clumsy:
+            raise RuntimeError("a mistake of ours")
+        return super().publish(reads, also)
+
+
+@both
+def test_what_can_not_be_handed_over_is_sent_again_and_harms_nobody_else(
+    version: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        desk = Clumsy()
+        async with hub_at(desk) as (_, port):
+            other = await enter(port, version, "other")
+            peer = await enter(port, version)
+            peer.send(say())
+            assert await farewell(peer) is None
+            desk.clumsy = False
+            other.send(say(id=7))
+            assert await other.got() == Ack(Kind.PUBACK, 7)
+            peer = await enter(port, version)
+            peer.send(say())
+            assert await peer.got() == Ack(Kind.PUBACK, 1)
+
+    asyncio.run(story())
+    assert "a mistake of ours" in str(caplog.records[0].exc_info)
