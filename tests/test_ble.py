@@ -13,6 +13,7 @@ import pytest
 from gateway import ble
 from gateway.driver import Advert, Context, load
 from gateway.errors import DeviceRefused, LinkLost
+from gateway.event import Reading
 from gateway.links import open_link
 from tests.fake_bluez import FakeBluez, private_bus
 from tests.parts import need
@@ -93,7 +94,8 @@ def test_an_advertisement_becomes_a_reading(tmp_path: Path) -> None:
         assert advert == Advert(thermometer, "ATC_8D18B2", -71, measured, {"0499": b"\x05\x12"})
         driver = load("bthome")
         (reading,) = driver.decode(advert, Context(driver.config(driver="bthome")))
-        assert reading.values == {"battery": 93, "temperature": 23.97, "humidity": 63.27}  # type: ignore[union-attr]
+        assert isinstance(reading, Reading)
+        assert reading.values == {"battery": 93, "temperature": 23.97, "humidity": 63.27}
         await until(lambda: not bluez.scanning)
 
     on_air(tmp_path, story)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import Clock, Synchronisation, boot_id
+from gateway.clock import Clock, Era, Synchronisation, boot_id
 from gateway.event import SECOND
 
 
@@ -78,7 +78,7 @@ def test_slow_corrections_of_a_trusted_clock_never_add_up_to_a_step() -> None:
 def test_a_clock_that_nobody_confirms_drifts_by_a_second_in_an_era() -> None:
     times = Times()
     clock = times.clock()
-    eras = []
+    eras: list[Era] = []
     for _ in range(1_000):
         times.passes(5)
         times.wall_us += 2500

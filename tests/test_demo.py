@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -172,10 +173,11 @@ def test_upstream_is_cut_off_while_everything_is_under_way(tmp_path: Path) -> No
     tell(story)
 
 
-def counted(**changed: object) -> Count:
+def counted(**changed: Any) -> Count:
     sent = {"coldstore/freezer-1": 4, "workshop/plug": 2}
     arrived = Report(offsets=[(1, 9)], numbers={"coldstore/freezer-1": [(1, 4)]})
-    return Count(**({"stored": 8, "sent": Sent(sent, dict(sent), 3), "report": arrived} | changed))  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"stored": 8, "sent": Sent(sent, dict(sent), 3), "report": arrived}
+    return Count(**usual | changed)
 
 
 def test_the_count_is_right() -> None:
@@ -298,11 +300,21 @@ class Acknowledging:
         raise NotImplementedError
 
 
-def pictured(**changed: object) -> Picture:
+def pictured(**changed: Any) -> Picture:
     raised = event("alarm.raised", "coldstore/door", {"text": "coldstore/door: open", "severity": "low"}, time=0)
-    about = {"stored": 1234, "rate": 98.4, "backlog": 50, "lanes": {"live": 20, "backlog": 30}, "written": 341.2}
-    more = {"alarms": {"1": raised}, "devices": {"coldstore/freezer-1": numbered(7)}, "latest": [numbered(7), raised]}
-    return Picture(**(about | more | {"seconds": 12.0, "news": ["alarm: coldstore/door: open (low)"]} | changed))  # type: ignore[arg-type]
+    usual: dict[str, Any] = {
+        "seconds": 12.0,
+        "stored": 1234,
+        "rate": 98.4,
+        "backlog": 50,
+        "lanes": {"live": 20, "backlog": 30},
+        "written": 341.2,
+        "alarms": {"1": raised},
+        "devices": {"coldstore/freezer-1": numbered(7)},
+        "latest": [numbered(7), raised],
+        "news": ["alarm: coldstore/door: open (low)"],
+    }
+    return Picture(**usual | changed)
 
 
 def test_a_picture_for_people() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -67,9 +68,10 @@ async def at_once(seconds: float) -> None:
 
 
 @asynccontextmanager
-async def forwarding(log: Log, receiver: Receiver, **settings: object) -> AsyncIterator[Consumer]:
+async def forwarding(log: Log, receiver: Receiver, **settings: Any) -> AsyncIterator[Consumer]:
     """A forwarder at work, as the gateway runs it; readings only."""
-    config = Subscription(name="cloud", sink="table", **({"types": ["reading"], "batch": 10} | settings))  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"types": ["reading"], "batch": 10}
+    config = Subscription(name="cloud", sink="table", **usual | settings)
     consumer = await (await Consumers.load(log)).open("cloud")
     forwarder = Forwarder(consumer, receiver, config, log.clock, pauses=(0.001, 0.001, 0.001, 0.001))
     task = asyncio.create_task(supervise("cloud", forwarder.run, rng=Random(1), sleep=at_once))

@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -19,9 +20,9 @@ from gateway.patterns import compiled
 from gateway.store.log import Log
 
 
-def bind(kind: str, **settings: object) -> Bound:
+def bind(kind: str, **settings: Any) -> Bound:
     found = driver.load(kind)
-    binding = found.config(driver=kind, **settings)  # type: ignore[arg-type]
+    binding = found.config(driver=kind, **settings)
     return Bound(binding, found, Context(binding))
 
 
@@ -218,11 +219,11 @@ def test_a_name_from_a_payload_can_not_become_a_wildcard(tmp_path: Path) -> None
 def test_a_driver_that_fails_costs_the_message_and_not_the_connection(
     bug: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def decode(item: object, context: Context) -> list[object]:
+    def decode(item: Any, context: Context) -> list[Any]:
         raise bug
 
     good = bind("json", **PLANT, allow=["*"])
-    bound = Bound(good.binding, structs.replace(good.driver, decode=decode), good.context)  # type: ignore[type-var]
+    bound = Bound(good.binding, structs.replace(good.driver, decode=decode), good.context)
     events = published(tmp_path, [bound], air(b'{"temperature": 4.5}'), air(b'{"temperature": 4.6}'))
     assert [one.data["reason"] for one in events] == ["driver_failed", "driver_failed"]
     assert events[0].data["payload"] == '{"temperature": 4.5}'

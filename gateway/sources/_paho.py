@@ -53,7 +53,7 @@ class Paho(Connection):
         config = self._config
         more: dict[str, Any] = {}
         if config.protocol == "5.0":
-            wanted: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            wanted: Any = Properties(PacketTypes.CONNECT)
             wanted.SessionExpiryInterval = config.expiry
             wanted.ReceiveMaximum = config.window
             more = {"clean_start": False, "properties": wanted}

@@ -1,12 +1,13 @@
 """Records of tests/captures, and what a driver makes of one. See the README there."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.driver import Advert, Context, Driver, Message
+from gateway.driver import Advert, Context, Driver, Item, Message
 from gateway.errors import Undecodable
 from gateway.event import Availability, Reading
 
@@ -28,7 +29,7 @@ def payload(record: Record) -> bytes:
     return str(record["payload"]).encode()
 
 
-def items(record: Record) -> list[Message | bytes | Advert]:
+def items(record: Record) -> list[Item]:
     """What a record puts on the wire."""
     if record["transport"] == "serial":
         return [payload(record)]
@@ -54,7 +55,7 @@ def message(record: Record) -> Message:
 class Outcome:
     """What came of some items."""
 
-    def __init__(self, driver: Driver, settings: dict[str, Any], sent: list[Message | bytes | Advert]) -> None:
+    def __init__(self, driver: Driver, settings: dict[str, Any], sent: Iterable[Item]) -> None:
         config = msgspec.convert({"driver": driver.kind, **settings}, driver.config)
         self.context = Context(config)
         self.readings: list[Reading] = []

@@ -82,7 +82,7 @@ def test_twin_and_decoder_agree(kind: str) -> None:
     driver = load(kind)
     items = sent(driver, 200)
     assert {type(item) for _, item in items} == {bytes if driver.input is bytearray else driver.input}
-    outcome = Outcome(driver, {}, [item for _, item in items])  # type: ignore[misc]
+    outcome = Outcome(driver, {}, [item for _, item in items])
     assert not outcome.rejected
     assert len(outcome.readings) >= 60
     for reading in outcome.readings:
@@ -94,7 +94,7 @@ def test_twin_and_decoder_agree(kind: str) -> None:
 @pytest.mark.parametrize("kind", own)
 def test_twin_speaks_of_the_same_device_and_moves_its_values(kind: str) -> None:
     driver = load(kind)
-    outcome = Outcome(driver, {}, [item for _, item in sent(driver, 400)])  # type: ignore[misc]
+    outcome = Outcome(driver, {}, [item for _, item in sent(driver, 400)])
     by_name: dict[tuple[str | None, str], list[Any]] = {}
     for reading in outcome.readings:
         for metric, value in reading.values.items():
@@ -290,7 +290,8 @@ def test_any_message_is_read_or_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in own if load(kind).input is Advert])
 def test_any_advertisement_is_read_or_refused(kind: str) -> None:
     driver = load(kind)
-    contexts = [Context(config(driver)), Context(driver.config(driver=kind, keys={"": "0" * 32}, events=True))]  # type: ignore[call-arg]
+    whole = msgspec.convert({"driver": kind, "keys": {"": "0" * 32}, "events": True}, driver.config)
+    contexts = [Context(config(driver)), Context(whole)]
 
     @settings(max_examples=250, deadline=None)
     @given(adverts(), st.sampled_from(contexts))

@@ -11,7 +11,7 @@ from tests.drivers.records import Outcome
 
 
 def decoded(kind: str, settings: dict[str, Any], *items: Item) -> Outcome:
-    return Outcome(load(kind), settings, list(items))  # type: ignore[arg-type]
+    return Outcome(load(kind), settings, items)
 
 
 def said(data: object, topic: str = "plant/hall/air", **captures: str) -> Message:

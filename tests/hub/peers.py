@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gateway.hub import encode
 from gateway.hub.access import Access
@@ -45,6 +46,10 @@ class Desk:
 
     def refused(self, messages: list[Publish]) -> None:
         """Nothing is remembered."""
+
+    async def has(self, reads: int) -> None:
+        """As soon as it has taken so many reads."""
+        await until(lambda: len(self.taken) == reads)
 
     @property
     def messages(self) -> list[Publish]:
@@ -109,10 +114,10 @@ async def knock(port: int, version: int = V5, narrow: bool = False) -> Peer:
         raise
 
 
-async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = False, **connect: object) -> Peer:
+async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = False, **connect: Any) -> Peer:
     """Connect and be let in."""
     peer = await knock(port, version, narrow)
-    peer.send(Connect(id, version, **connect))  # type: ignore[arg-type]
+    peer.send(Connect(id, version, **connect))
     answer = await peer.got()
     assert isinstance(answer, Connack)
     assert answer.reason == 0
@@ -142,9 +147,9 @@ async def hub_at(desk: Desk, limits: Limits | None = None, users: Path | None = 
     assert (status.connections, status.clients, status.subscriptions) == (0, 0, 0)
 
 
-def say(topic: str = "a", payload: bytes = b"x", qos: int = 1, id: int = 1, **more: object) -> Delivery:
+def say(topic: str = "a", payload: bytes = b"x", qos: int = 1, id: int = 1, **more: Any) -> Delivery:
     """A PUBLISH on the wire, at QoS 1 unless told otherwise."""
-    return Delivery(Publish(topic, payload, qos, **more), id if qos else 0)  # type: ignore[arg-type]
+    return Delivery(Publish(topic, payload, qos, **more), id if qos else 0)
 
 
 async def farewell(peer: Peer) -> int | None:

@@ -1,5 +1,7 @@
 """Clients without sockets: one, and several around a broker."""
 
+from typing import Any
+
 from gateway.hub import encode
 from gateway.hub.broker import Broker
 from gateway.hub.happenings import Event
@@ -28,11 +30,11 @@ def only_safe(topic: str) -> tuple[Reason, str] | None:
 class Client:
     """The other end: packets in, packets out, at a time we choose."""
 
-    def __init__(self, version: int = V5, limits: Limits | None = None, **connect: object) -> None:
+    def __init__(self, version: int = V5, limits: Limits | None = None, **connect: Any) -> None:
         self.version = version
         self.session = Session(limits or Limits(), now=0.0)
         self.stream = open_stream(version)
-        self.asked = Connect(version=version, **{"client_id": "c", **connect})  # type: ignore[arg-type]
+        self.asked = Connect(version=version, **{"client_id": "c", **connect})
 
     def send(self, *packets: Packet, now: float = 0.0) -> list[Event]:
         data = b"".join(encode.encode(packet, self.version) for packet in packets)
@@ -52,10 +54,8 @@ class Client:
         return self
 
 
-def say(
-    topic: str = "a", payload: bytes = b"x", qos: int = 0, id: int = 0, dup: bool = False, **more: object
-) -> Delivery:
-    return Delivery(Publish(topic, payload, qos, **more), id, dup)  # type: ignore[arg-type]
+def say(topic: str = "a", payload: bytes = b"x", qos: int = 0, id: int = 0, dup: bool = False, **more: Any) -> Delivery:
+    return Delivery(Publish(topic, payload, qos, **more), id, dup)
 
 
 class Room:
@@ -66,7 +66,7 @@ class Room:
         self.retained = Retained(self.limits)
         self.broker = Broker(self.retained, self.limits)
 
-    def enter(self, id: str, version: int = V5, *filters: Filter, **connect: object) -> Client:
+    def enter(self, id: str, version: int = V5, *filters: Filter, **connect: Any) -> Client:
         client = Client(version, self.limits, client_id=id, **connect).come_in(broker=self.broker)
         if filters:
             self.ask(client, Subscribe(1, list(filters)))

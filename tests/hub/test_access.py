@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,12 @@ def test_a_right_password_is_hashed_once_also_by_a_hundred_at_a_time(
     add_user(path, "kitchen", "secret")
     calls = []
     real = hashlib.scrypt
-    monkeypatch.setattr(hashlib, "scrypt", lambda *args, **named: calls.append(1) or real(*args, **named))
+
+    def counted(*args: Any, **named: Any) -> bytes:
+        calls.append(args)
+        return real(*args, **named)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
 
     async def story() -> None:
         doors = Access(path)

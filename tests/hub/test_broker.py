@@ -1,6 +1,7 @@
 """Stories of several clients around a broker, without sockets."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,10 @@ def test_retain_handling(handling: int, first: int, second: int) -> None:
 
 def test_properties_pass_through_to_5_0_only() -> None:
     """[MQTT-3.3.2-17] and its neighbours"""
-    properties = {Property.content_type: "t", Property.user_property: [("b", "1"), ("a", "2"), ("b", "1")]}
+    properties: dict[int, Any] = {
+        Property.content_type: "t",
+        Property.user_property: [("b", "1"), ("a", "2"), ("b", "1")],
+    }
     room = Room()
     new, old = room.enter("new", V5, Filter("a")), room.enter("old", V311, Filter("a"))
     room.say(Publish("a", b"x", properties=properties))
@@ -305,9 +309,9 @@ def test_what_is_retained_is_shown_a_filter_at_a_time_and_others_get_their_turn(
     room.ask(first, Unsubscribe(2, ["+/1"]))
     first.got()
 
-    def turn() -> tuple[list[str], list[str]]:
+    def turn() -> tuple[list[str], ...]:
         turns.pop()()
-        return tuple([one.message.topic for one in peer.got() if isinstance(one, Delivery)] for peer in (first, second))  # type: ignore[return-value]
+        return tuple([one.message.topic for one in peer.got() if isinstance(one, Delivery)] for peer in (first, second))
 
     assert turn() == (["r/0"], [])  # +/1 isn't wanted any more
     room.say(Publish("r/2", b"newer", 0, True))

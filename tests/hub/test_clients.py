@@ -194,7 +194,8 @@ def test_paho_5_0_hears_every_reason() -> None:
             assert device.said == [("puback", "Success"), ("puback", "Not authorized")]
             found = device.got[0].properties
             assert found is not None
-            assert (found.UserProperty, found.CorrelationData) == ([("a", "1"), ("a", "2")], b"\0\1")
+            assert vars(found)["UserProperty"] == [("a", "1"), ("a", "2")]
+            assert vars(found)["CorrelationData"] == b"\0\1"
             device.said.clear()
             await hub.close()
             await until(lambda: device.said)

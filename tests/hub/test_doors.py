@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def server(folder: Path, **more: object) -> Door:
-    return Door(certificate=str(folder / "server.crt"), key=str(folder / "server.key"), **more)  # type: ignore[arg-type]
+def server(folder: Path, **more: Any) -> Door:
+    return Door(certificate=str(folder / "server.crt"), key=str(folder / "server.key"), **more)
 
 
 async def over_tls(port: int, folder: Path, user: str | None = None, host: str = "localhost") -> Peer:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,9 @@ def as_after_a_crash(folder: Path) -> Path:
     )
 
 
-async def member(port: int, name: str, version: int = V5, qos: int = 1, **connect: object) -> Peer:
+async def member(port: int, name: str, version: int = V5, qos: int = 1, **connect: Any) -> Peer:
     """Connected and in the group."""
-    peer, _ = await come(port, name, version, **connect)  # type: ignore[arg-type]
+    peer, _ = await come(port, name, version, **connect)
     await take(peer, SHARE, qos=qos)
     return peer
 

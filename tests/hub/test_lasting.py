@@ -8,8 +8,9 @@ import pytest
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Ack, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
+from gateway.store.log import Log
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
-from tests.hub.peers import until
+from tests.hub.peers import Peer, until
 
 both = pytest.mark.parametrize("version", [V311, V5])
 
@@ -103,12 +104,12 @@ def test_qos_2_to_a_client_is_exactly_once(version: int, restart: bool, tmp_path
             peer, _ = await come(port, "c", version)
             await finished(peer, one, two)
 
-    async def finished(peer: object, one: Delivery, two: Delivery) -> None:
-        assert await peer.got() == Ack(Kind.PUBREL, one.id)  # type: ignore[attr-defined]
-        (again,) = await receive(peer, 1)  # type: ignore[arg-type]
+    async def finished(peer: Peer, one: Delivery, two: Delivery) -> None:
+        assert await peer.got() == Ack(Kind.PUBREL, one.id)
+        (again,) = await receive(peer, 1)
         assert (again.id, again.message.payload, again.dup) == (two.id, b"2", True)
-        peer.send(Ack(Kind.PUBCOMP, one.id), Ack(Kind.PUBREC, two.id))  # type: ignore[attr-defined]
-        assert await peer.got() == Ack(Kind.PUBREL, two.id)  # type: ignore[attr-defined]
+        peer.send(Ack(Kind.PUBCOMP, one.id), Ack(Kind.PUBREC, two.id))
+        assert await peer.got() == Ack(Kind.PUBREL, two.id)
 
     asyncio.run(story())
 
@@ -130,7 +131,7 @@ def test_qos_2_from_a_client_is_exactly_once(version: int, restart: bool, tmp_pa
         async with house(tmp_path) as (gateway, port):
             await finished(port, gateway.log)
 
-    async def finished(port: int, log: object) -> None:
+    async def finished(port: int, log: Log) -> None:
         peer, present = await come(port, "c", version)
         assert present
         peer.send(Delivery(Publish("a", b"once", 2), 7, dup=True))
@@ -139,9 +140,9 @@ def test_qos_2_from_a_client_is_exactly_once(version: int, restart: bool, tmp_pa
         assert await peer.got() == Ack(Kind.PUBCOMP, 7)
         peer.send(Delivery(Publish("a", b"another", 2), 7))
         assert await peer.got() == Ack(Kind.PUBREC, 7)
-        events = await log.read(1)  # type: ignore[attr-defined]
+        events = await log.read(1)
         assert [one.data["payload"] for one in events if one.type == "message"] == ["once", "another"]
-        assert await log.query("select client, packet_id from qos2") == [("c", 7)]  # type: ignore[attr-defined]
+        assert await log.query("select client, packet_id from qos2") == [("c", 7)]
 
     asyncio.run(story())
 

@@ -34,7 +34,8 @@ both = pytest.mark.parametrize("version", [V311, V5])
 
 def turn_away(hub: Hub, deaf: Peer) -> None:
     """The client reads no more, and the system holds little on its way to it."""
-    deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    assert isinstance(deaf.writer.transport, asyncio.Transport)
+    deaf.writer.transport.pause_reading()
     for connection in hub.connections:
         connection._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 

@@ -58,7 +58,7 @@ def test_commits_that_end_in_another_order_are_acknowledged_in_ours(version: int
             await device.subscribe("a")
             for id in (1, 2, 3):
                 device.send(say(payload=bytes((id,)), id=id))
-                await until(lambda id=id: len(desk.held) == id)
+                await desk.has(id)
             desk.commit = "nothing"
             device.send(say(payload=b"\4", qos=0))
             await until(lambda: len(desk.taken) == 4)

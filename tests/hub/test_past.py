@@ -28,6 +28,7 @@ async def since(peer: Peer, start: str, *filters: str, qos: int = 1) -> list[int
     peer.send(Subscribe(1, [Filter(one, qos) for one in filters], {Property.user_property: [("from", start)]}))
     early = []
     while not isinstance(answer := await peer.got(), Suback):
+        assert answer is not None
         early.append(answer)  # 3.8.4: messages may come before SUBACK
     peer._got.extendleft(reversed(early))
     return answer.reasons

@@ -2,6 +2,7 @@
 
 import sqlite3
 from importlib.resources import files
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,8 @@ from gateway.hub.retained import SELECT, Retained
 SMALL = Limits(retained=3, retained_bytes=1000)
 
 
-def say(topic: str, payload: bytes = b"x", **more: object) -> Publish:
-    return Publish(topic, payload, retain=True, **more)  # type: ignore[arg-type]
+def say(topic: str, payload: bytes = b"x", **more: Any) -> Publish:
+    return Publish(topic, payload, retain=True, **more)
 
 
 def everything(retained: Retained) -> list[Publish]:

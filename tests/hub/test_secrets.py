@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,8 @@ def test_the_journal_holds_no_secret(
     caplog.set_level(logging.DEBUG)
     add_user(tmp_path / "users", "kitchen", SECRET)
 
-    def connect(version: int, user: str | None, **more: object) -> bytes:
-        return encode.encode(Connect("c", version, user=user, password=WIRE, **more), version)  # type: ignore[arg-type]
+    def connect(version: int, user: str | None, **more: Any) -> bytes:
+        return encode.encode(Connect("c", version, user=user, password=WIRE, **more), version)
 
     async def story() -> None:
         async with hub_at(Desk(), users=tmp_path / "users") as (hub, port):

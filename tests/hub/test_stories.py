@@ -83,7 +83,7 @@ def test_paho(version: int, tmp_path: Path) -> None:
 
     def enter(one: paho.Client, port: int) -> None:
         if version == V5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 3600
             one.connect("127.0.0.1", port, clean_start=False, properties=properties)
         else:
@@ -149,7 +149,7 @@ def test_aiomqtt(version: int, tmp_path: Path) -> None:
         properties = None
         more: dict[str, Any] = {"clean_session": False}
         if version == V5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 3600
             more = {"clean_start": False}
         protocol = aiomqtt.ProtocolVersion.V5 if version == V5 else aiomqtt.ProtocolVersion.V311

@@ -20,6 +20,10 @@ def rules(text: str) -> RuleSet:
         return load([file])
 
 
+def made(given: RuleSet | str) -> RuleSet:
+    return rules(given) if isinstance(given, str) else given
+
+
 def at(second: float, type: str, source: str, data: dict[str, Any] | None = None, **more: Any) -> Event:
     """Something that happens."""
     return event(type, source, data or {}, time=begin + round(second * SECOND), **more)
@@ -46,9 +50,10 @@ class Log:
     """An engine and the log around it: numbers events, feeds alarms back, and ticks when asked to."""
 
     def __init__(self, rules: RuleSet | str, ticking: bool = True) -> None:
-        self.engine = Engine(globals()["rules"](rules) if isinstance(rules, str) else rules)
+        self.engine = Engine(made(rules))
         self.ticking = ticking
         self.offset = 0
+        self.written: list[Event] = []
         self.alarms: list[Event] = []
 
     def feed(self, *events: Event) -> list[str]:
@@ -73,17 +78,16 @@ class Log:
     def _append(self, one: Event) -> None:
         self.offset += 1
         one.offset = self.offset
-        made = self.engine.handle([one])
-        self.alarms += made
-        for alarm in made:
+        self.written.append(one)
+        alarms = self.engine.handle([one])
+        self.alarms += alarms
+        for alarm in alarms:
             self._append(alarm)
 
     def restart(self, rules: RuleSet | str | None = None) -> None:
         """A new process: the state as it was written down, and perhaps other rules."""
         state = self.engine.snapshot()
-        if isinstance(rules, str):
-            rules = globals()["rules"](rules)
-        self.engine = Engine(rules or RuleSet(self.engine.site.rules))
+        self.engine = Engine(RuleSet(self.engine.site.rules) if rules is None else made(rules))
         self.engine.restore(state)
 
 

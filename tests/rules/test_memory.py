@@ -93,16 +93,15 @@ def test_against_all_values(steps: list[tuple[int, float]], wait: int) -> None:
         assert window.ask("avg", now) is None
         return
     values = [value for _, value in inside]
-    near = {"abs": 1e-3, "rel": 1e-9}
     assert window.all(now) == {
-        "avg": pytest.approx(sum(values) / len(values), **near),
-        "sum": pytest.approx(sum(values), **near),
+        "avg": pytest.approx(sum(values) / len(values), rel=1e-9, abs=1e-3),
+        "sum": pytest.approx(sum(values), rel=1e-9, abs=1e-3),
         "count": len(values),
         "min": min(values),
         "max": max(values),
         "spread": max(values) - min(values),
         "delta": values[-1] - values[0],
-        "rate": None if slope(inside, width) is None else pytest.approx(slope(inside, width), **near),
+        "rate": None if slope(inside, width) is None else pytest.approx(slope(inside, width), rel=1e-9, abs=1e-3),
     }
     assert window.again().all(now) == window.all(now)
 

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from rules.parser import deepest, largest, parse
 from rules.tokens import ClauseError, longest, tokens
-from rules.tree import Call, Clause, Compare, Duration, Logic, Name, Not, Number, Sign, Text
+from rules.tree import Call, Clause, Compare, Duration, Logic, Name, Node, Not, Number, Sign, Text
 from tests.rules.story import sentences
 
 temperature = Name("temperature", 1)
 
-TREES = [
+TREES: list[tuple[str, Node]] = [
     ("temperature > 80", Compare(">", temperature, Number(80, None, "80", 15), 13)),
     ("temperature > 80 °C", Compare(">", temperature, Number(80, "°C", "80 °C", 15), 13)),
     ("temperature>80°C", Compare(">", temperature, Number(80, "°C", "80°C", 13), 12)),
@@ -40,8 +40,8 @@ TREES = [
 
 
 @pytest.mark.parametrize(("text", "tree"), TREES, ids=[text for text, _ in TREES])
-def test_tree(text: str, tree: object) -> None:
-    assert parse(text) == Clause(tree, 0, text)  # type: ignore[arg-type]
+def test_tree(text: str, tree: Node) -> None:
+    assert parse(text) == Clause(tree, 0, text)
 
 
 @pytest.mark.parametrize(

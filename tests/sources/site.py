@@ -128,6 +128,10 @@ class Desk:
             asyncio.get_running_loop().call_soon(done.set_result, None)
         return done
 
+    async def has(self, messages: int) -> None:
+        """As soon as it has taken so many."""
+        await until(lambda: len(self.taken) == messages)
+
     def refused(self, messages: list[Publish]) -> None:
         """They are stored after all."""
         self.known += messages

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.errors import LinkLost, StoreFailed
-from gateway.hub.inlet import Publish, Read
+from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.packets import Ack, Delivery
 from gateway.hub.properties import Kind
 from gateway.settings import LogSettings
@@ -72,7 +73,7 @@ def test_the_acknowledgement_waits_for_the_commit(client: str, protocol: str, lo
                     async with reader(own, never, gateway):
                         if number == 0:
                             await send(port, *numbered(1, 2))
-                        await until(lambda never=never: len(never.taken) == 1)  # type: ignore[misc]
+                        await never.has(1)
                 assert not often(tmp_path, "Received PUBACK from redcar-test-site")
                 always = Reader(own, gateway.ingest, gateway.log, "test")
                 running = asyncio.create_task(always.run())
@@ -101,10 +102,22 @@ def test_what_is_retained_comes_once_with_a_session_that_is_kept(client: str, tm
                 for number in range(3):
                     async with reader(own, desk, gateway):
                         await send(port, f"live {number}")
-                        await until(lambda number=number: len(desk.taken) == number + 2)  # type: ignore[misc]
+                        await desk.has(number + 2)
                 assert [one.payload for one in desk.taken] == [b"kept", b"live 0", b"live 1", b"live 2"]
 
     tell(story)
+
+
+class Broken(Desk):
+    """An inlet before a disk that takes nothing now."""
+
+    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None]:
+        self.taken += [message for read in reads for message in read.messages]
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        error = StoreFailed("no space left")
+        error.later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(done.set_exception, error)
+        return done
 
 
 @clients
@@ -115,10 +128,9 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
         port = free_port()
         with mosquitto(tmp_path, port):
             async with house(tmp_path / "data") as (gateway, _):
-                desk = Desk()
+                desk = Broken()
                 made = Reader(source(port, client=client), desk, gateway.log, "test")
                 for number in range(5):
-                    desk.publish = lambda reads, also=(): failed(desk, reads)  # type: ignore[method-assign]
                     running = asyncio.create_task(made.run())
                     if number == 0:
                         await until(lambda: made.connected)
@@ -131,14 +143,6 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
                 desk.full = True
                 with pytest.raises(LinkLost, match="not read now: the disk has to take what is here already"):
                     await made.run()
-
-    def failed(desk: Desk, reads: list[Read]) -> asyncio.Future[None]:
-        desk.taken += [message for read in reads for message in read.messages]
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        error = StoreFailed("no space left")
-        error.later = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(done.set_exception, error)
-        return done
 
     tell(story)
 

@@ -60,7 +60,7 @@ def test_acknowledged_in_the_order_they_came(client: str, protocol: str, loop: s
         ):
             for n in range(3):
                 peer.send(say("plant/a", b"x", 10 * n + 2), say("plant/a", b"x", 10 * n + 1), say("plant/a", b"", 0, 0))
-                await until(lambda n=n: len(desk.taken) == 3 * n + 3)  # type: ignore[misc]
+                await desk.has(3 * n + 3)
             first = next(n for n in range(len(desk.held)) if n)
             for future in reversed(desk.held[first:]):
                 future.set_result(None)

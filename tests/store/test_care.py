@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gateway.store.log import Log, Pace
 from gateway.store.retention import Limits
 from gateway.store.salvage import salvage
 
-Check = Callable[[Log], object]
+Check = Callable[[Log], Awaitable[object]]
 
 
 def reading(n: int) -> Event:
@@ -28,12 +28,12 @@ def reading(n: int) -> Event:
 
 
 def with_log(folder: Path, check: Check, machine: str = "here") -> None:
-    """Open, run a check, which is a coroutine function, close."""
+    """Open, run a check, close."""
 
     async def story() -> None:
         log = await Log.open(folder, Clock(trust=True), pace=Pace(0.0, 0.0), ring=100, machine=machine)
         try:
-            await check(log)  # type: ignore[misc]
+            await check(log)
         finally:
             await log.close()
 
@@ -144,7 +144,8 @@ def test_a_log_that_cannot_be_opened_is_set_aside_and_a_new_epoch_begins(tmp_pat
 
     async def after(log: Log) -> None:
         assert log.epoch != epochs[0]
-        assert log.aside is not None
+        aside = log.aside
+        assert aside is not None
         await fill(log, 10, batch=10)  # taken at once, before anything is salvaged
         consumers = await Consumers.load(log)
         consumer = await consumers.open("upstream")

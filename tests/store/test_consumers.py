@@ -1,6 +1,7 @@
 """Consumers: owed ranges, lanes, and positions that move in one transaction with what was made of them."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.event import Event, event
@@ -96,12 +97,14 @@ class Doubler:
 
     def __init__(self) -> None:
         self.seen = self.position = 0
+        self.before: Callable[[], object] = lambda: None
 
     def restore(self, state: bytes | None) -> None:
         if state:
             self.seen, self.position = map(int, state.split())
 
     def handle(self, events: list[Event]) -> list[Event]:
+        self.before()
         emitted = []
         for one in events:
             self.position = one.offset

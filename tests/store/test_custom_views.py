@@ -8,7 +8,7 @@ import pytest
 
 from gateway.clock import Clock
 from gateway.errors import ConfigError
-from gateway.event import event
+from gateway.event import Event, event
 from gateway.store.log import Log
 from gateway.store.views import custom
 
@@ -28,7 +28,7 @@ def view(folder: Path, text: str = opened) -> list[custom.Custom]:
     return custom.load([folder])
 
 
-def doors(*times: int, source: str = "cellar/door") -> list[object]:
+def doors(*times: int, source: str = "cellar/door") -> list[Event]:
     return [event("reading", source, {"door": "open" if time % 2 else "shut"}, time=time) for time in times]
 
 
@@ -45,7 +45,7 @@ async def kept(log: Log, one: custom.Custom) -> None:
 def test_it_is_kept_over_restarts_and_made_anew_when_it_changes(tmp_path: Path) -> None:
     async def session(one: custom.Custom, *times: int) -> None:
         log = await Log.open(tmp_path / "data", Clock(trust=True))
-        stored = log.append([*doors(*times), *doors(1, source="attic/door")])  # type: ignore[list-item]
+        stored = log.append([*doors(*times), *doors(1, source="attic/door")])
         assert stored is not None
         await stored
         await kept(log, one)
@@ -70,7 +70,7 @@ def test_its_failures_are_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     async def story() -> None:
         log = await Log.open(tmp_path / "data", Clock(trust=True))
         for time in (1, 101, 3):
-            stored = log.append(doors(time))  # type: ignore[arg-type]
+            stored = log.append(doors(time))
             assert stored is not None
             await stored
         (one,) = view(tmp_path)

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,8 @@ def reading(n: int) -> Event:
     return event("reading", f"plant/air-{n % 3}", {"n": n}, time=1_000_000 + n)
 
 
-async def opened(folder: Path, **settings: object) -> Log:
-    return await Log.open(folder, Clock(), **settings)  # type: ignore[arg-type]
+async def opened(folder: Path, **settings: Any) -> Log:
+    return await Log.open(folder, Clock(), **settings)
 
 
 async def acknowledged(log: Log, *events: Event) -> None:
@@ -300,13 +301,12 @@ def test_what_is_lazy_is_written_though_nothing_else_comes(tmp_path: Path) -> No
 def test_full_says_when_senders_should_wait(tmp_path: Path) -> None:
     async def story() -> None:
         log = await opened(tmp_path, queue=10_000)
-        called = asyncio.Event()
-        log.on_room = called.set
+        said: asyncio.Queue[bool] = asyncio.Queue()
+        log.on_room = lambda: said.put_nowait(log.full)
         for n in range(200):
             log.append([reading(n)], wait=False)
         assert log.full
-        await asyncio.wait_for(called.wait(), 5)
-        assert not log.full
+        assert not await asyncio.wait_for(said.get(), 5)
         await log.close()
 
     asyncio.run(story())

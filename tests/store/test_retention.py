@@ -2,15 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import pytest
 
 from gateway.clock import Clock
 from gateway.event import SECOND, Event, event
-from gateway.store import compact, eras, retention
+from gateway.store import compact, eras, files, retention
 from gateway.store.care import Care, steady_since
 from gateway.store.consumers import Consumers
-from gateway.store.log import Log, Pace
+from gateway.store.log import Log, Pace, offset_at
 from gateway.store.retention import Limits
 
 quick = Pace(pace=0.0, linger=0.0)
@@ -61,14 +63,10 @@ def missing(events: list[Event], lo: int, hi: int) -> int:
 
 
 async def size(log: Log) -> int:
-    from gateway.store import files
-
     return (await log.look(files.measure, log.folder)).counted
 
 
 async def events_in(log: Log) -> int:
-    from gateway.store import files
-
     return (await log.look(files.measure, log.folder)).used
 
 
@@ -80,15 +78,17 @@ def exact(events: list[Event]) -> None:
         assert gap.data["count"] == sum(count for _, _, count in gap.data["ranges"])
 
 
-def tended(folder: Path, limits: Limits, check: Callable[[Log, Care], object], clock: Clock | None = None) -> None:
-    """Run a check, which is a coroutine function, with a log and its care."""
+def tended(
+    folder: Path, limits: Limits, check: Callable[[Log, Care], Awaitable[None]], clock: Clock | None = None
+) -> None:
+    """Run a check with a log and its care."""
 
     async def story() -> None:
         log = await Log.open(folder, clock or Clock(trust=True), pace=quick, ring=100, machine="test")
         care = Care(log, limits)
         care.cap = limits.cap or 2**40
         try:
-            await check(log, care)  # type: ignore[misc]
+            await check(log, care)
         finally:
             await log.close()
 
@@ -144,13 +144,13 @@ def test_what_is_owed_is_thinned_before_it_is_dropped(tmp_path: Path) -> None:
     tended(tmp_path, Limits(thin=10), check)
 
 
-def test_it_says_so_once_when_nothing_more_may_go(tmp_path: Path, caplog: object) -> None:
+def test_it_says_so_once_when_nothing_more_may_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def check(log: Log, care: Care) -> None:
         await fill(log, 500)
         care.cap = 1_000
         for _ in range(3):
             await care.keep_within()
-        said = [one for one in caplog.messages if "only alarms, commands and gaps are left" in one]  # type: ignore[attr-defined]
+        said = [one for one in caplog.messages if "only alarms, commands and gaps are left" in one]
         assert len(said) == 1
         assert (await everything(log))[-1].offset == log.head
 
@@ -249,8 +249,6 @@ def test_merging_small_blocks_changes_no_event(tmp_path: Path) -> None:
         assert await everything(log) == before
         for one in before[::97]:
             assert (await log.read_as_stored(one.offset, limit=1))[0].recorded == one.recorded
-
-        from gateway.store.log import offset_at
 
         for one in before[::131]:
             first = next(other.offset for other in before if other.recorded >= one.recorded)

@@ -11,6 +11,7 @@ from gateway.selection import Globs
 from gateway.store import files, trace
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
+from gateway.store.rows import read_events
 from tests.store.test_log import acknowledged, opened, reading
 
 
@@ -38,7 +39,7 @@ def test_causes_and_effects(tmp_path: Path) -> None:
         await acknowledged(log, caused(3, "command.requested"), caused(3, "command.sent"), reading(7))
 
     with told(tmp_path, story) as db:
-        (sent,) = trace.read_events(db, 1_505, 1_505, 1)
+        (sent,) = read_events(db, 1_505, 1_505, 1)
         assert [(one.offset, one.type) for one in trace.chain(db, sent)] == [(3, "alarm.raised"), (2, "reading")]
         assert [one.offset for one in trace.effects(db, 2)] == [3]
         assert [one.offset for one in trace.effects(db, 3)] == [1_504, 1_505]
@@ -72,7 +73,7 @@ def test_its_fate_at_each_consumer(tmp_path: Path) -> None:
     with told(tmp_path, story) as db:
 
         def fates(offset: int) -> list[tuple[str, str, str, bool]]:
-            (found,) = trace.read_events(db, offset, offset, 1)
+            (found,) = read_events(db, offset, offset, 1)
             known = {"cloud": everything, "stick": everything, "away": Globs(["alarm.*"], ["*"])}
             return [
                 (one.consumer, one.state, one.lane, one.time is not None)
@@ -98,7 +99,7 @@ def test_its_fate_at_each_consumer(tmp_path: Path) -> None:
             ("stick", "delivered", "replay-3", True),  # of plant/air-0, as the replay was narrowed to
             ("stick", "owed", "replay-3", False),
         ]
-        (found,) = trace.read_events(db, 3, 3, 1)
+        (found,) = read_events(db, 3, 3, 1)
         assert [one.state for one in trace.fates(db, found, [], {}) if one.consumer == "cloud"] == ["passed"]
 
 

@@ -170,7 +170,10 @@ def test_a_page_adds_up_to_what_its_events_do(seed: int) -> None:
     time = START
     for n in range(400):
         time += rng.choice([0, 1, 3, 3]) * SECOND
-        said = {"power": rng.choice([rng.uniform(-5, 9), rng.randrange(9)]), "voltage": rng.uniform(215, 245)}
+        said: dict[str, Any] = {
+            "power": rng.choice([rng.uniform(-5, 9), rng.randrange(9)]),
+            "voltage": rng.uniform(215, 245),
+        }
         if rng.random() < 0.03:
             said |= rng.choice(
                 [{"power": True}, {"current": 1.5}, {"mode": "eco"}, {"_quality": {"voltage": "no_data"}}]
