@@ -1,7 +1,7 @@
 """Who is a member, and who subscribes to what. No sockets, no clock. Who gets what is in ``routes.py``."""
 
 from asyncio import Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from gateway.hub import lasting, shared
 from gateway.hub.feed import Feed
@@ -16,8 +16,8 @@ from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.routes import Rights, Router
 from gateway.hub.session import Session
-from gateway.hub.showing import Showing
 from gateway.hub.topics import SHARED, excess, weight
+from gateway.hub.turns import Later, Turns
 
 TAKEN_OVER = "another connection came with this client id: if it isn't the same device, give each an id of its own"
 
@@ -30,20 +30,20 @@ class Broker(Router):
     """
 
     def __init__(
-        self, retained: Retained, limits: Limits, history: History | None = None, rights: Rights | None = None
+        self,
+        retained: Retained,
+        limits: Limits,
+        later: Later,
+        history: History | None = None,
+        rights: Rights | None = None,
     ) -> None:
         super().__init__(limits, rights)
         self.retained = retained
         self.members: dict[str, Member] = {}
-        self.showing = Showing(self._show)
         self.hired: Callable[[Member], None] = lambda member: None
         self.summoned: Callable[[Group], None] = lambda group: None
         self._history = history
-
-    def owner(self, client_id: str) -> Session | None:
-        """The connection that has this client id now."""
-        member = self.members.get(client_id)
-        return member.session if member else None
+        self._showing: Turns[Session, tuple[Filter, int]] = Turns(self._show, later)
 
     def join(self, session: Session, client_id: str, user: str | None = None, resume: bool = False) -> bool:
         """A client is let in; who had its id before is told [MQTT-3.1.4-3]. Whether it goes on with a session that was
@@ -74,15 +74,6 @@ class Broker(Router):
         if member.session and member.lasting:
             member.left = member.session.out.unfinished()
         member.session = None
-
-    def leave(self, session: Session) -> None:
-        """A connection is gone, and all that was bound to it. Once is enough."""
-        member = session.member
-        if member is None or member.session is not session:
-            return
-        self.part(member)
-        if not member.lasting:
-            self.drop(member)
 
     def drop(self, member: Member) -> None:
         """A session is over."""
@@ -119,26 +110,34 @@ class Broker(Router):
             reasons.append(reason)
             alone = not one.filter.startswith(SHARED)
             if reason < Reason.UNSPECIFIED and alone and one.retain_handling < 1 + new:
-                wanted.append((one.filter, int(reason)))
+                wanted.append((one, identifier))
 
         def answer() -> None:
             session.answer(request, reasons)
-            if self.showing.begin(session, wanted, [identifier] if identifier else []) > self._limits.subscriptions:
+            if self._showing.begin(session, wanted) > self._limits.subscriptions:
                 session.end(Reason.QUOTA_EXCEEDED, "it subscribes faster than we find what is retained")
             session.flush()
 
         self._once_kept(statements, answer)
         return self._refused(member, request, reasons)
 
-    def _show(self, session: Session, filter: str, qos: int, identifiers: Sequence[int]) -> bool:
-        """Send a subscriber what is retained, if it still is one."""
-        member = session.member
-        if member is None or filter not in member.held:
-            return True
-        shown = session.out.deliver_retained(self._allowed(member, filter), qos, identifiers)
-        if not shown:
-            self.too_slow(session)
-        return shown
+    def _show(self, session: Session, wanted: list[tuple[Filter, int]]) -> int:
+        """Send a subscriber what is retained, as it is by now: for filters that name one topic, and for one that has to be
+        held against all of them. How many filters are done with."""
+        done = 0
+        for one, identifier in wanted:
+            done += 1
+            member = session.member
+            if member and one.filter in member.held:
+                found = self._allowed(member, one.filter)
+                if not session.out.deliver_retained(found, one.qos, [identifier] if identifier else []):
+                    self.too_slow(session)
+            if session.over:
+                done = len(wanted)
+            if session.over or "+" in one.filter or "#" in one.filter:
+                break
+        session.flush()
+        return done
 
     def _refused(self, member: Member, request: Subscribe, reasons: list[Reason]) -> str | None:
         """What may not be had, why, and what would help."""

@@ -38,7 +38,6 @@ packet_id = TWO.pack
 
 _SHORT = Format(">BBH").pack  # header with one byte of length, and the length of the topic
 _LONG = Format(">BBBH").pack  # with two bytes
-_ID = TWO.pack
 
 _memo: tuple[Publish | None, int, int, bytes, bytes] = (None, 0, 0, b"", b"")
 
@@ -83,7 +82,7 @@ def publish(
             before, after = before + after, b""
         if not special:
             _memo = message, version, head, before, after
-    return before + _ID(id) + after if qos else before
+    return before + packet_id(id) + after if qos else before
 
 
 def again(frame: bytes) -> bytes:

@@ -31,7 +31,6 @@ from gateway.hub.inlet import Inlet, Publish, Read, Statement
 from gateway.hub.intake import Intake
 from gateway.hub.limits import Limits
 from gateway.hub.members import Member
-from gateway.hub.passage import Passage
 from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.replays import Replays
@@ -39,6 +38,7 @@ from gateway.hub.retained import Retained
 from gateway.hub.sessions import Sessions
 from gateway.hub.status import Status
 from gateway.hub.tail import Tail
+from gateway.hub.turns import Turns
 
 _KNOCKING = 1024  # sockets that wait until they are accepted: after a power cut all devices come at once
 _SWEEP = 1.0  # seconds between looks at everybody's deadline
@@ -68,14 +68,14 @@ class Hub:
         self.retained = retained
         self.access = access
         self.limits = limits or Limits()
-        self.broker = Broker(retained, self.limits, history, access)
+        self._loop = asyncio.get_running_loop()
+        self.broker = Broker(retained, self.limits, self._loop.call_soon, history, access)
         self.tail = Tail(self.broker, history) if history else None
         self.connections: set[Connection] = set()
         self.paused = False
         self.most = 0
         self.connects = self.received = self.declined = self.lost = 0
         self.bytes_received = self.bytes_sent = 0
-        self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         wall = self._wall = (clock or Clock()).now
         self.replays = Replays(self.broker, history, wall) if history else None
@@ -84,14 +84,13 @@ class Hub:
         say, note, hand_in = self._say_will, self.refusals.note, self.intake.hand_in
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, say, note, hand_in)
         self.broker.hired = self._hire
-        self.broker.showing.later = self._loop.call_soon
-        self.passage = Passage(self.broker.portion, self._loop.call_soon)
         self.broker.summoned = self._serve
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
         self.burden = Burden(self.limits, self.connections, self.sessions)
         self.guests = Guests(self.limits, self.now)
+        self._handing: Turns[Connection, Publish] = Turns(self._hand_some, self._loop.call_soon)
         self._servers: list[asyncio.Server] = []
         self.doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,8 +120,9 @@ class Hub:
         return door.port
 
     def publish(self, messages: list[Publish]) -> None:
-        """Say something ourselves. It isn't handed to the inlet: what has to survive is stored already."""
-        self.route(messages)
+        """Show these to everybody: what Redcar says itself, and what clients did. They are stored already, or needn't be."""
+        self.retained.settle(messages)
+        self.broker.route(messages)
 
     async def close(self) -> None:
         """Let what was taken be acknowledged, say goodbye, and let go of every socket."""
@@ -222,15 +222,18 @@ class Hub:
             self._pause(True)
         return future
 
-    def route(self, messages: list[Publish]) -> None:
-        """These are safe, or needn't be: show them to everybody."""
-        self.retained.settle(messages)
-        self.broker.route(messages)
-
     def hand_over(self, connection: Connection, messages: list[Publish]) -> None:
-        """The same for what a client published."""
+        """Publish what a client sent; while that isn't done nothing more is read from it."""
         self.retained.settle(messages)
-        self.passage.route(connection, messages)
+        self._handing.begin(connection, messages)
+
+    def _hand_some(self, connection: Connection, messages: list[Publish]) -> int:
+        done = self.broker.portion(messages)
+        behind = done < len(messages)
+        if behind is not connection.behind:
+            connection.behind = behind
+            connection.regulate()
+        return done
 
     def _enter(self, door: Door) -> asyncio.Protocol:
         return door.dress(Connection(self, door), self.refusals.note)
@@ -243,7 +246,7 @@ class Hub:
         if isinstance(error, StoreFailed) and error.later:
             self.inlet.refused(messages)
             error.later.add_done_callback(lambda _: stored())
-            error.later.add_done_callback(lambda _: self.route(messages))
+            error.later.add_done_callback(lambda _: self.publish(messages))
         else:
             self.retained.settle(messages, stored=False)
 
@@ -282,7 +285,7 @@ class Hub:
             return
         future = self._take([Read([will])])
         if future is None:
-            self.route([will])
+            self.publish([will])
             return
 
         def settled(done: asyncio.Future[None]) -> None:
@@ -290,7 +293,7 @@ class Hub:
                 self.afterwards(done, [will])
                 self._unstored(1, done)
             else:
-                self.route([will])
+                self.publish([will])
 
         future.add_done_callback(settled)
 

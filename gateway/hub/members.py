@@ -126,9 +126,9 @@ class Route(Struct):
     def of(self, message: Publish, offset: int = 0) -> "Route | None":
         """What of it counts for this message; None: nothing does."""
         if offset and offset <= self.since:
-            return _rest(self, [one for one in self.matched if one.since < offset]).of(message)
+            return merge(self.member, [one for one in self.matched if one.since < offset]).of(message)
         if self.no_local and message.client == self.member.client_id:
-            return _rest(self, [one for one in self.matched if not one.no_local]).of(message)
+            return merge(self.member, [one for one in self.matched if not one.no_local]).of(message)
         return self if self.matched else None
 
 
@@ -145,7 +145,3 @@ def merge(member: Member, matched: Iterable[Subscription]) -> Route:
         any(one.logged for one in matched),
         max((one.since for one in matched), default=0),
     )
-
-
-def _rest(route: Route, matched: list[Subscription]) -> Route:
-    return merge(route.member, matched)

@@ -1,6 +1,6 @@
 """The control packets of MQTT 3.1.1 and 5.0 as structures. ``properties`` is None where there are none, and in 3.1.1.
 
-``codec.py`` turns them into bytes and back; PUBLISH is an ``inlet.Publish`` inside a ``Delivery``.
+``encode.py`` turns them into bytes, ``decode.py`` back; PUBLISH is an ``inlet.Publish`` inside a ``Delivery``.
 """
 
 from msgspec import Struct, field

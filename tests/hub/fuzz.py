@@ -19,6 +19,7 @@ from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscri
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.retained import Retained
 from gateway.hub.session import Session
+from gateway.hub.turns import Call
 from gateway.hub.websocket import WebSocket
 from tests.hub.table import TABLE
 
@@ -34,7 +35,8 @@ class Room:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.retained = Retained(SMALL, lambda: 0.0)
-        self.broker = Broker(self.retained, SMALL)
+        self.turns: list[Call] = []
+        self.broker = Broker(self.retained, SMALL, self.turns.append)
         self.sessions: list[Session] = []
         self.errors = self.packets = 0
 
@@ -44,8 +46,10 @@ class Room:
             self.sessions.append(self.enter())
         session = self.rng.choice(self.sessions)
         self.feed(session, self.chunk())
+        while self.turns:
+            self.turns.pop()()
         if session.over or self.rng.random() < 0.01:
-            self.broker.leave(session)
+            self.leave(session)
             self.sessions.remove(session)
         assert len(session.out.take()) <= SMALL.unsent + 8 * SMALL.packet
         assert len(session._stream._rest) <= 2 * SMALL.packet + 700
@@ -113,10 +117,16 @@ class Room:
             elif isinstance(event, Disconnect):
                 assert session.over
 
+    def leave(self, session: Session) -> None:
+        """Its connection is gone, unless somebody else has taken its place."""
+        if session.member and session.member.session is session:
+            self.broker.part(session.member)
+            self.broker.drop(session.member)
+
     def close(self) -> None:
         """Nobody stays behind."""
         for session in self.sessions:
-            self.broker.leave(session)
+            self.leave(session)
         assert (self.broker.members, self.broker.subscriptions, self.broker.curious) == ({}, 0, 0)
         assert not self.broker._tree.root.children
 

@@ -20,6 +20,7 @@ from gateway.hub.packets import (
 from gateway.hub.reasons import ProtocolError, Reason
 from gateway.hub.retained import Retained
 from gateway.hub.session import Session
+from gateway.hub.turns import Call
 from tests.hub.table import open_stream, parse
 
 
@@ -59,12 +60,18 @@ def say(topic: str = "a", payload: bytes = b"x", qos: int = 0, id: int = 0, dup:
 
 
 class Room:
-    """Clients around one broker."""
+    """Clients around one broker.
+
+    turns     of the event loop, which isn't there: what the broker wants called in the next one
+    at_once   don't wait for them
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.retained = Retained(self.limits)
-        self.broker = Broker(self.retained, self.limits)
+        self.turns: list[Call] = []
+        self.at_once = True
+        self.broker = Broker(self.retained, self.limits, self.turns.append)
 
     def enter(self, id: str, version: int = V5, *filters: Filter, **connect: Any) -> Client:
         client = Client(version, self.limits, client_id=id, **connect).come_in(broker=self.broker)
@@ -80,6 +87,13 @@ class Room:
             else:
                 assert isinstance(event, Unsubscribe)
                 self.broker.unsubscribe(client.session, event)
+        while self.at_once and self.turns:
+            self.turns.pop()()
+
+    def leave(self, client: Client) -> None:
+        assert client.session.member
+        self.broker.part(client.session.member)
+        self.broker.drop(client.session.member)
 
     def say(self, *messages: Publish) -> None:
         self.retained.settle(messages)

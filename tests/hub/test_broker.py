@@ -229,8 +229,7 @@ def test_take_over(version: int) -> None:
     assert old.session.over
     assert [one.reason for one in old.got() if isinstance(one, Disconnect)] == ([0x8E] if version == V5 else [])
     assert room.broker.subscriptions == 0
-    room.broker.leave(old.session)
-    assert room.broker.owner("c") is new.session
+    assert room.broker.members["c"].session is new.session
 
 
 def test_after_goodbye_nothing_is_delivered() -> None:
@@ -268,7 +267,7 @@ def test_routes_are_remembered_within_bounds_and_forgotten_when_subscriptions_ch
     second = room.enter("d", V5, Filter("t/1"))
     room.say(Publish("t/1", b""))
     assert len(first.got()) == len(second.got()) == 1
-    room.broker.leave(second.session)
+    room.leave(second)
     room.say(Publish("t/1", b""))
     assert second.got() == []
 
@@ -297,8 +296,8 @@ def test_subscriptions_of_all_clients_are_bounded() -> None:
 def test_what_is_retained_is_shown_a_filter_at_a_time_and_others_get_their_turn() -> None:
     room = Room()
     room.say(*(Publish(f"r/{n}", b"x", 0, True) for n in range(3)))
-    turns: list[Callable[[], object]] = []
-    room.broker.showing.later = turns.append
+    room.at_once = False
+    turns: list[Callable[[], object]] = room.turns
     first, second = room.enter("first"), room.enter("second")
     room.ask(first, Subscribe(1, [Filter("r/+"), Filter("r/0"), Filter("+/1"), Filter("+/2")]))
     room.ask(second, Subscribe(1, [Filter("#"), Filter("+/+")]))
@@ -326,11 +325,11 @@ def test_what_is_retained_is_shown_a_filter_at_a_time_and_others_get_their_turn(
 
 def test_whoever_is_gone_is_shown_nothing() -> None:
     room = Room()
-    turns: list[Callable[[], object]] = []
-    room.broker.showing.later = turns.append
+    room.at_once = False
+    turns = room.turns
     client = room.enter("c")
     room.ask(client, Subscribe(1, [Filter("a/+"), Filter("b/+")]))
-    room.broker.leave(client.session)
+    room.leave(client)
     client.session.over = True
     turns.pop()()
     assert not turns

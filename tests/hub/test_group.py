@@ -346,7 +346,7 @@ def test_what_comes_while_a_member_is_being_let_in_waits_for_it(tmp_path: Path) 
             await until(lambda: gateway.hub.received == 1 and not gateway.log._pending)
             peer = await knock(port)
             peer.send(Connect("m1", V5, clean=False, properties={Property.session_expiry: 3600}))
-            await until(lambda: gateway.hub.broker.owner("m1"))
+            await until(lambda: gateway.hub.broker.members["m1"].session)
             go.set()
             assert isinstance(await peer.got(), Connack)
             assert await drain(peer, 1) == ["0"]

@@ -385,7 +385,7 @@ def test_a_burst_to_many_is_handed_over_in_turns(monkeypatch: pytest.MonkeyPatch
                 assert behind in ([], ["talker"])
                 return done
 
-            hub.passage._portion = counted
+            monkeypatch.setattr(hub.broker, "portion", counted)
             talker.send(*(say("burst", str(n).encode(), 0) for n in range(200)))
             await talker.writer.drain()
             assert await neighbour.silent()

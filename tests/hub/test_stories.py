@@ -121,7 +121,7 @@ def test_paho(version: int, tmp_path: Path) -> None:
 
 def settled(gateway: Gateway) -> bool:
     """Nothing is on its way to the client."""
-    session = gateway.hub.broker.owner("story")
+    session = gateway.hub.broker.members["story"].session
     return session is not None and not (session.out._released or session.out._flying or session.out._logged)
 
 

@@ -189,7 +189,7 @@ def test_nothing_comes_before_connack(tmp_path: Path) -> None:
             go = hold(gateway.log)
             peer = await knock(port)
             peer.send(Connect("c", V5, clean=False, properties={Property.session_expiry: 3600}))
-            await until(lambda: gateway.hub.broker.owner("c"))
+            await until(lambda: gateway.hub.broker.members["c"].session)
             other.send(Delivery(Publish("a", b"live")))
             assert await other.silent()
             go.set()
