@@ -8,7 +8,7 @@ from paho.mqtt.properties import Properties
 from gateway import envelope
 from gateway.event import Event
 from gateway.sink import Batch, Identity, Outcome
-from gateway.sinks._paho import Packed
+from gateway.sinks._paho import described
 
 overhead = 1_000
 """Bytes of a message to allow for what isn't payload: header, topic, properties."""
@@ -55,7 +55,7 @@ def binary(topics: Topics, identity: Identity) -> Compose:
 
     def message(event: Event, lane: str) -> Message:
         attributes = envelope.attributes(event, identity, lane)
-        properties = Packed(attributes.pop("datacontenttype"), attributes)
+        properties = described(attributes.pop("datacontenttype"), attributes)
         return Message(topics.of(lane, event.source, event.type), event.body, properties, [event.offset])
 
     return lambda batch, _: (message(event, batch.lane) for event in batch.events)

@@ -6,7 +6,6 @@ Measured at QoS 1, 100 in flight: 46 µs of CPU per message; with paho's own thr
 import asyncio
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -16,6 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.hub import wire
+from gateway.hub.properties import Property
 from gateway.sinks._broker import Answer, HungUp, Remote, answer_within, broke_off, password, sent_away, silent, trust
 
 Answered = Callable[[int, str], None]
@@ -23,41 +24,32 @@ Answered = Callable[[int, str], None]
 
 
 class Packed(Properties):
-    """MQTT 5 properties of a PUBLISH that are encoded already: 8 µs for ten of them, where paho's own take 78 µs."""
+    """MQTT 5 properties that are encoded already."""
 
-    def __init__(self, content_type: str, user: dict[str, str]) -> None:
-        body = b"\x03" + _text(content_type)
-        for name, value in user.items():
-            raw = value.encode() if "\0" not in value else value.replace("\0", "�").encode()
-            body += _user_property(name) + _length(len(raw)) + raw
-        object.__setattr__(self, "wire", _varint(len(body)) + body)
+    def __init__(self, block: bytes) -> None:
+        object.__setattr__(self, "block", block)
 
     def pack(self) -> bytes:
         """As paho wants it on the wire: length, then the properties."""
-        wire: bytes = object.__getattribute__(self, "wire")
-        return wire
+        block: bytes = object.__getattribute__(self, "block")
+        return block
 
 
-_length = struct.Struct("!H").pack
+def described(content_type: str, attributes: dict[str, str]) -> Packed:
+    """Properties of a PUBLISH: 8 µs for ten of them, where paho's own take 78 µs."""
+    body = wire.byte(Property.content_type) + wire.text(content_type)
+    for name, value in attributes.items():
+        raw = value.encode() if "\0" not in value else value.replace("\0", "�").encode()
+        body += _user_property(name) + _length(len(raw)) + raw
+    return Packed(wire.varint(len(body)) + body)
 
 
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return _length(len(raw)) + raw
+_length = wire.TWO.pack
 
 
 @lru_cache(64)
 def _user_property(name: str) -> bytes:
-    return b"\x26" + _text(name)
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return wire.byte(Property.user_property) + wire.text(name)
 
 
 def client(broker: Remote, client_id: str, *, lasting: bool = False) -> Client:

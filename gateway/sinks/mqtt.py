@@ -23,7 +23,7 @@ from gateway.settings import Bytes
 from gateway.sink import Batch, Identity, Outcome
 from gateway.sinks._broker import Broker, minute, taken_over, tolerated, unreached, unwelcome
 from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, overhead, structured
-from gateway.sinks._paho import Connection, Packed, client
+from gateway.sinks._paho import Connection, client, described
 
 
 class Config(Broker, kw_only=True):
@@ -106,7 +106,7 @@ class Sink:
         self._lost: deque[tuple[float, int]] = deque(maxlen=10)  # when connections ended, and with which code
         topics = Topics(config.template, identity.gateway)
         if config.per_message == "batch":
-            kind = Packed(envelope.batch_content_type, {}) if config.protocol == "5.0" else None
+            kind = described(envelope.batch_content_type, {}) if config.protocol == "5.0" else None
             self._compose = arrays(topics, identity, kind)
         else:
             self._compose = (binary if config.protocol == "5.0" else structured)(topics, identity)

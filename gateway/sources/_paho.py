@@ -5,15 +5,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import MQTTMessage
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from gateway.hub import properties
 from gateway.hub.inlet import Publish
-from gateway.hub.properties import Property
+from gateway.hub.properties import Properties, Property
 from gateway.sinks._broker import Answer, HungUp
-from gateway.sinks._paho import Connection, client
+from gateway.sinks._paho import Connection, Packed, client
 
 if TYPE_CHECKING:
     from gateway.sources.mqtt import Config
@@ -53,18 +52,15 @@ class Paho(Connection):
         config = self._config
         more: dict[str, Any] = {}
         if config.protocol == "5.0":
-            wanted: Any = Properties(PacketTypes.CONNECT)
-            wanted.SessionExpiryInterval = config.expiry
-            wanted.ReceiveMaximum = config.window
-            more = {"clean_start": False, "properties": wanted}
+            session: Properties = {Property.session_expiry: config.expiry, Property.receive_maximum: config.window}
+            more = {"clean_start": False, "properties": Packed(properties.write(session))}
         return await self.open(config.host, config.port, config.keepalive, **more)
 
     async def subscribe(self) -> list[int]:
         """See ``Link``."""
         topics, qos = self._config.topics, self._config.qos
-        if (
-            self._config.protocol == "5.0"
-        ):  # what is retained comes with a new subscription only, not with each connection
+        if self._config.protocol == "5.0":
+            # what is retained comes with a new subscription only, not with each connection of a session that is kept
             options = SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
             self._client.subscribe([(topic, options) for topic in topics])
         else:
@@ -89,14 +85,14 @@ class Paho(Connection):
         if not self._batch:
             self._loop.call_soon(self._hand_over)
         own = getattr(message, "properties", None)
-        properties: dict[int, Any] = {id: getattr(own, name) for name, id in _TRAVELS.items() if hasattr(own, name)}
+        carried: dict[int, Any] = {id: getattr(own, name) for name, id in _TRAVELS.items() if hasattr(own, name)}
         self._batch.append(
             Publish(
                 f"{self._config.prefix}{message.topic}",
                 bytes(message.payload),
                 message.qos,
                 bool(message.retain),
-                properties or None,
+                carried or None,
                 self._config.sender,
                 None,
                 message.dup,
