@@ -1,11 +1,11 @@
 """A client asks for the past: stored messages first, then live ones, with no gap and no repeat at the seam.
 
 MQTT 5.0     SUBSCRIBE with the user property ``from``
-any version  PUBLISH to redcar/replay/<name>: {"filter": "redcar/events/#", "from": "-1h", "qos": 1}; the answer comes on the
+any version  PUBLISH to redcar/replay/<name>: {"filter": "redcar/events/#", "from": "1h", "qos": 1}; the answer comes on the
              same topic, to that client only: {"filter": ..., "qos": 1, "from": 4711, "head": 5012}, or {"problem": ...}
 
-``from`` is an offset ("4711", "start"), a time (RFC 3339) or how long ago ("-90s", "-2h", "-1d"). What is stored: every event,
-below redcar/events/, and the messages that no driver claimed or that somebody was owed.
+``from`` is an offset ("4711", "start"), a time (RFC 3339) or how long ago ("90s", "2h", "1d", as in ``redcar replay``, or "-2h").
+What is stored: every event, below redcar/events/, and the messages that no driver claimed or that somebody was owed.
 """
 
 import re
@@ -25,7 +25,7 @@ from gateway.hub.reasons import ProtocolError, Reason
 from gateway.hub.session import Session
 from gateway.hub.topics import check_filter
 
-_AGO = re.compile(r"-(\d{1,9})([smhd])")
+_AGO = re.compile(r"-?(\d{1,9})([smhd])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -61,7 +61,8 @@ class Replays:
         """Answer a SUBSCRIBE with ``from``; tell the operator what may not be had."""
         try:
             since = await self._since(start)
-        except ValueError:
+        except ValueError as error:
+            tell(f"asks for the past in a way that isn't understood: {error}")
             session.answer(request, [Reason.IMPLEMENTATION_SPECIFIC] * len(request.filters))
             session.flush()
         else:
@@ -79,7 +80,7 @@ class Replays:
             check_filter(request.filter)
             since = await self._since(str(request.start))
         except (ValueError, msgspec.DecodeError, ProtocolError, RecursionError) as error:
-            say(problem=str(error), example={"filter": "redcar/events/#", "from": "-1h", "qos": 1})
+            say(problem=str(error), example={"filter": "redcar/events/#", "from": "1h", "qos": 1})
             return
         if request.qos not in (0, 1, 2):
             say(problem="qos is 0, 1 or 2")
@@ -104,6 +105,10 @@ class Replays:
         if ago:
             time = self._now() - int(ago[1]) * _SECONDS[ago[2]] * SECOND
         else:
-            moment = datetime.fromisoformat(start)
+            try:
+                moment = datetime.fromisoformat(start)
+            except ValueError:
+                cure = 'write e.g. "4711", "start", "2h" or "2026-11-21T06:00Z"'
+                raise ValueError(f"from = {start[:40]!r} is no offset and no time: {cure}") from None
             time = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * SECOND)
         return await self._history.offset_at(time) - 1

@@ -143,18 +143,21 @@ def test_stored_messages_then_live_ones_without_a_seam(qos: int, tmp_path: Path)
     asyncio.run(story())
 
 
-def test_from_an_offset_and_from_a_time(tmp_path: Path) -> None:
+def test_from_an_offset_and_from_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
             await publish(port, "1", "2", "3")
             events = [one for one in await gateway.log.read(1) if one.type == "message"]
-            for start, want in ((str(events[1].offset), 2), ("-1h", 3), ("2020-01-01T00:00:00Z", 3)):
+            for start, want in ((str(events[1].offset), 2), ("-1h", 3), ("1h", 3), ("2020-01-01T00:00:00Z", 3)):
                 peer, _ = await come(port, f"c{want}{start[:3]}".replace("+", ""), expiry=None)
                 await since(peer, start, "a")
                 assert await drain(peer, want) == ["1", "2", "3"][-want:]
                 assert await peer.silent()
             peer, _ = await come(port, expiry=None)
             assert await since(peer, "yesterday", "a") == [0x83]
+            cure = """write e.g. "4711", "start", "2h" or "2026-11-21T06:00Z\""""
+            problem = f"asks for the past in a way that isn't understood: from = 'yesterday' is no offset and no time: {cure}"
+            assert f"client 'c' {problem}" in caplog.text
             await since(peer, "2999-01-01T00:00:00Z", "a")
             assert await peer.silent()
 
