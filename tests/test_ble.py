@@ -16,7 +16,7 @@ from gateway.errors import DeviceRefused, LinkLost
 from gateway.event import Reading
 from gateway.links import open_link
 from tests.fake_bluez import FakeBluez, private_bus
-from tests.parts import need
+from tests.parts import need, until
 
 patient = 20.0
 thermometer = "A4:C1:38:8D:18:B2"
@@ -79,11 +79,6 @@ async def reopened() -> AsyncIterator[AsyncIterator[Advert]]:
         yield adverts
     finally:
         await link.__aexit__(None, None, None)
-
-
-async def until(what: Callable[[], bool]) -> None:
-    while not what():
-        await asyncio.sleep(0.002)
 
 
 def test_an_advertisement_becomes_a_reading(tmp_path: Path) -> None:

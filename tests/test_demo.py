@@ -34,8 +34,8 @@ from gateway.hub.inlet import Publish, Read
 from gateway.hub.listener import Hub
 from gateway.hub.retained import Retained
 from gateway.sink import Batch, Identity
-from tests.sinks.receivers import open_sink, until
-from tests.sinks.test_every_sink import tell
+from tests.parts import until
+from tests.sinks.receivers import open_sink
 
 demo = Identity("demo", 7)
 
@@ -127,9 +127,9 @@ def test_a_cable_that_is_pulled_and_plugged_in_again() -> None:
         assert cut.carried == 10
         cut.pull()
         server.close()
-        await until(lambda: len(asyncio.all_tasks()) == 1, "no task left over")
+        await until(lambda: len(asyncio.all_tasks()) == 1)
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_upstream_is_cut_off_while_everything_is_under_way(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_upstream_is_cut_off_while_everything_is_under_way(tmp_path: Path) -> No
         cut.pull()
         await upstream.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def counted(**changed: Any) -> Count:
@@ -267,7 +267,7 @@ def test_site_at_a_hub(tmp_path: Path) -> None:
         line = os.open(tmp_path / "lathe", os.O_RDONLY | os.O_NONBLOCK)
         try:
             await site.connect(await hub.listen("127.0.0.1", 0))
-            await until(lambda: len(inlet.taken) > 300, "300 messages")
+            await until(lambda: len(inlet.taken) > 300)
             assert os.read(line, 1_000).startswith(b"temp=")
             sent = await site.stop()
         finally:
@@ -278,7 +278,7 @@ def test_site_at_a_hub(tmp_path: Path) -> None:
         assert len(sent.sent) == 5
         os.close(line)
 
-    tell(story)
+    asyncio.run(story())
 
 
 class Acknowledging:
@@ -356,7 +356,7 @@ def test_a_process_that_dies_is_told() -> None:
             await child.listen()
         await child.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_whole(capsys: pytest.CaptureFixture[str]) -> None:

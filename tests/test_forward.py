@@ -20,6 +20,7 @@ from gateway.store.consumers import Consumer, Consumers
 from gateway.store.log import Log
 from gateway.store.ranges import Flight
 from gateway.supervise import supervise
+from tests.parts import until
 from tests.store.test_log import acknowledged, opened, reading
 
 
@@ -82,44 +83,27 @@ async def forwarding(log: Log, receiver: Receiver, **settings: Any) -> AsyncIter
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(true: Callable[[], object], what: str) -> None:
-    try:
-        async with asyncio.timeout(20):
-            while not true():
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not within 20 s: {what}") from None
-
-
 async def filled(folder: Path, count: int) -> Log:
     log = await opened(folder)
     await acknowledged(log, *(reading(n) for n in range(count)))
     return log
 
 
-def tell(story: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(60):
-            await story()
-
-    asyncio.run(bounded())
-
-
 def test_live_goes_first_and_the_backlog_beside_it_in_order(tmp_path: Path) -> None:
     async def story() -> None:
         log, receiver = await filled(tmp_path, 500), Receiver()
         async with forwarding(log, receiver, backlog_rate=1_000) as cloud:
-            await until(lambda: receiver.taken, "the first of the backlog")
+            await until(lambda: receiver.taken)
             await acknowledged(log, reading(500), reading(501))
-            await until(lambda: receiver.lane("live"), "live")
+            await until(lambda: receiver.lane("live"))
             assert len(receiver.lane("backlog")) < 500
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         assert receiver.lane("backlog") == list(range(1, 501))
         assert receiver.lane("live") == [501, 502]
         assert {len(offsets) for lane, _, _, offsets in receiver.sent if lane == "backlog"} == {10}
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_the_backlog_drains_however_much_is_live(tmp_path: Path) -> None:
@@ -133,12 +117,12 @@ def test_the_backlog_drains_however_much_is_live(tmp_path: Path) -> None:
         receiver.on_send = never_quiet
         async with forwarding(log, receiver) as cloud:
             await acknowledged(log, reading(0))
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         assert receiver.lane("backlog") == list(range(1, len(receiver.lane("backlog")) + 1))
         assert len(receiver.lane("backlog")) >= 100
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_strict_order_keeps_one_lane(tmp_path: Path) -> None:
@@ -148,14 +132,14 @@ def test_strict_order_keeps_one_lane(tmp_path: Path) -> None:
         receiver.broken = 2
         async with forwarding(log, receiver, order="strict") as cloud:
             await acknowledged(log, reading(100))
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         assert {lane for lane, *_ in receiver.sent} == {"live"}
         assert sorted(receiver.lane("live")) == list(range(1, 102))
         late = receiver.lane("live").index(17)
         assert receiver.lane("live")[late - 1 : late + 2] == [15, 17, 21]  # before anything that comes later
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_two_outages_leave_one_backlog_oldest_first(tmp_path: Path) -> None:
@@ -168,25 +152,25 @@ def test_two_outages_leave_one_backlog_oldest_first(tmp_path: Path) -> None:
 
         receiver.on_send, receiver.broken = more, 3
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0 and not receiver.broken, "nothing owed")
+            await until(lambda: cloud.lag == 0 and not receiver.broken)
             assert [one.lane for one in cloud.ranges] == ["live"]
         assert receiver.lane("backlog") == sorted(receiver.lane("backlog"))
         assert sorted(offset for _, offset in receiver.taken) == list(range(1, log.head + 1))
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_range_that_appears_meanwhile_is_picked_up_in_a_lane_of_its_own(tmp_path: Path) -> None:
     async def story() -> None:
         log, receiver = await filled(tmp_path, 30), Receiver()
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
             before = [(one.lane, one.lo, one.hi) for one in cloud.ranges]
             one = await cloud.owe("replay-{id}", 5, 12, globs=Globs(["*"], ["plant/air-1"]))
             two = await cloud.owe("replay-{id}", 5, 7)
             assert one.lane != two.lane
-            await until(lambda: cloud.lag == 0, "the replays")
+            await until(lambda: cloud.lag == 0)
             assert [(one.lane, one.lo, one.hi) for one in cloud.ranges] == before
         assert receiver.lane(one.lane) == [5, 8, 11]
         assert receiver.lane(two.lane) == [5, 6, 7]
@@ -196,7 +180,7 @@ def test_a_range_that_appears_meanwhile_is_picked_up_in_a_lane_of_its_own(tmp_pa
         assert (await cloud.owe("replay-{id}", 1, 1)).lane not in (one.lane, two.lane)
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_replay_at_the_speed_of_the_recording_goes_in_slices(tmp_path: Path) -> None:
@@ -206,15 +190,15 @@ def test_a_replay_at_the_speed_of_the_recording_goes_in_slices(tmp_path: Path) -
             await acknowledged(log, reading(n), reading(n))
             await asyncio.sleep(0.3)
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
             lane = (await cloud.owe("replay-{id}", 1, 8, speed=50.0)).lane
             slow = (await cloud.owe("replay-{id}", 1, 8, speed=1.0)).lane
-            await until(lambda: cloud.lag == 0, "the replays")
+            await until(lambda: cloud.lag == 0)
         assert [offsets for name, _, _, offsets in receiver.sent if name == lane] == [list(range(1, 9))]
         assert [offsets for name, _, _, offsets in receiver.sent if name == slow] == [[1, 2], [3, 4], [5, 6], [7, 8]]
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_batch_sent_again_after_a_crash_is_the_same(tmp_path: Path) -> None:
@@ -234,8 +218,8 @@ def test_a_batch_sent_again_after_a_crash_is_the_same(tmp_path: Path) -> None:
 
         receiver.on_send = crash
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: len(images) >= 5, "some live batches")
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: len(images) >= 5)
+            await until(lambda: cloud.lag == 0)
         await log.close()
         assert {sent[0] for _, sent in images} == {"live", "backlog"}
         for image, sent in images:
@@ -243,11 +227,11 @@ def test_a_batch_sent_again_after_a_crash_is_the_same(tmp_path: Path) -> None:
             again.fixed_batches = True
             # neither another batch size nor another selection changes what is under way
             async with forwarding(log, again, batch=7, types=["*"], sources=["plant/air-1"]) as cloud:
-                await until(lambda: cloud.lag == 0, "nothing owed after the crash")
+                await until(lambda: cloud.lag == 0)
             assert sent in again.sent
             await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_events_that_were_given_up_while_under_way_cost_no_others(tmp_path: Path) -> None:
@@ -264,11 +248,11 @@ def test_events_that_were_given_up_while_under_way_cost_no_others(tmp_path: Path
         log = await opened(tmp_path)
         receiver.fixed_batches = True
         async with forwarding(log, receiver, order="strict") as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         assert [offset for _, offset in receiver.taken] == list(range(11, 31))
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_without_fixed_batches_nothing_is_written_before_a_send(tmp_path: Path) -> None:
@@ -276,11 +260,11 @@ def test_without_fixed_batches_nothing_is_written_before_a_send(tmp_path: Path) 
         log, receiver = await filled(tmp_path, 100), Receiver()
         commits = log.figures.commits
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         assert log.figures.commits - commits <= 3  # the new consumer, the split, positions
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def rejected(events: list[Event]) -> list[dict[str, object]]:
@@ -292,7 +276,7 @@ def test_what_is_refused_becomes_a_dead_letter_and_its_neighbours_go_on(tmp_path
         log, receiver = await filled(tmp_path, 30), Receiver()
         receiver.refused = {3, 14}
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0 and log.head == 32, "nothing owed")
+            await until(lambda: cloud.lag == 0 and log.head == 32)
         assert receiver.lane("backlog") == [n for n in range(1, 31) if n not in (3, 14)]
         letters = rejected(await log.read(31))
         assert letters[0] == {
@@ -308,7 +292,7 @@ def test_what_is_refused_becomes_a_dead_letter_and_its_neighbours_go_on(tmp_path
         assert [one.cause for one in await log.read(31)] == [3, 14]
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_what_is_left_open_is_sent_again_one_by_one_in_order(tmp_path: Path) -> None:
@@ -316,7 +300,7 @@ def test_what_is_left_open_is_sent_again_one_by_one_in_order(tmp_path: Path) -> 
         log, receiver = await filled(tmp_path, 30), Receiver()
         receiver.open = {5: 3, 6: 1, 25: 1}
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         lanes = sorted(
             {lane for lane, _ in receiver.taken if lane.startswith("retry-")}, key=lambda lane: receiver.lane(lane)
         )
@@ -325,7 +309,7 @@ def test_what_is_left_open_is_sent_again_one_by_one_in_order(tmp_path: Path) -> 
         assert rejected(await log.read(1)) == []
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_after_five_tries_it_is_a_dead_letter(tmp_path: Path) -> None:
@@ -333,7 +317,7 @@ def test_after_five_tries_it_is_a_dead_letter(tmp_path: Path) -> None:
         log, receiver = await filled(tmp_path, 30), Receiver()
         receiver.open = {5: 100}
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0 and log.head == 31, "nothing owed")
+            await until(lambda: cloud.lag == 0 and log.head == 31)
         assert receiver.open == {5: 95}
         (letter,) = rejected(await log.read(1))
         assert (letter["reason"], letter["permanent"], letter["attempts"], letter["offset"]) == (
@@ -344,7 +328,7 @@ def test_after_five_tries_it_is_a_dead_letter(tmp_path: Path) -> None:
         )
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_receiver_that_takes_nothing_for_a_while_costs_nothing(tmp_path: Path) -> None:
@@ -352,11 +336,11 @@ def test_a_receiver_that_takes_nothing_for_a_while_costs_nothing(tmp_path: Path)
         log, receiver = await filled(tmp_path, 30), Receiver()
         receiver.open = dict.fromkeys(range(1, 31), 4)
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         assert receiver.lane("backlog") == list(range(1, 31))  # the same batches, in their lane
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_it_is_kept_when_what_was_delivered(tmp_path: Path) -> None:
@@ -364,7 +348,7 @@ def test_it_is_kept_when_what_was_delivered(tmp_path: Path) -> None:
         log, receiver = await filled(tmp_path, 30), Receiver()
         before = log.clock.now()
         async with forwarding(log, receiver) as cloud:
-            await until(lambda: cloud.lag == 0, "nothing owed")
+            await until(lambda: cloud.lag == 0)
         await log.close()
         log = await opened(tmp_path)
         ((consumer, lane, lo, hi, time),) = await log.query("select consumer, lane, lo, hi, time from delivered")
@@ -372,7 +356,7 @@ def test_it_is_kept_when_what_was_delivered(tmp_path: Path) -> None:
         assert before <= time <= log.clock.now()
         await log.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_limit_holds_and_lets_everybody_through() -> None:
@@ -383,7 +367,7 @@ def test_a_limit_holds_and_lets_everybody_through() -> None:
         assert time() - began > 0.29  # the last hundred may begin after three tenths
         await Limit(None).take(1_000_000)
 
-    tell(story)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(

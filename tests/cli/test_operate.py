@@ -19,6 +19,7 @@ from gateway.errors import StoreLocked
 from gateway.event import Availability, Reading
 from gateway.hub.inlet import Publish, Read
 from gateway.store.log import Log
+from tests.parts import until
 
 configuration = """
 [gateway]
@@ -93,15 +94,6 @@ async def publish(gateway: Gateway, *messages: tuple[str, bytes]) -> None:
     await stored
 
 
-async def until(true: Callable[[], object], what: str) -> None:
-    try:
-        async with asyncio.timeout(20):
-            while not true():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not within 20 s: {what}") from None
-
-
 def of_stick(lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith("stick ") or '"consumer": "stick"' in line]
 
@@ -127,8 +119,8 @@ def test_only_the_owner_may_knock_and_nothing_stays(site: Site) -> None:
 def test_consumers_beside_a_gateway_and_without(site: Site) -> None:
     async def story(gateway: Gateway) -> None:
         await publish(gateway, *(("plant/cellar/air", b'{"temperature": %d}' % n) for n in range(3)))
-        await until(lambda: len(site.delivered("*")) == 3, "three delivered")
-        await until(lambda: gateway.forwarders[0].consumer.lag == 0, "nothing owed")
+        await until(lambda: len(site.delivered("*")) == 3)
+        await until(lambda: gateway.forwarders[0].consumer.lag == 0)
         (line,) = objects(of_stick(await site.beside("consumers", "--json")))
         assert (line["consumer"], line["lane"], line["owed"], line["connected"]) == ("stick", "live", 0, True)
         (text,) = of_stick(await site.beside("consumers"))
@@ -136,7 +128,7 @@ def test_consumers_beside_a_gateway_and_without(site: Site) -> None:
         assert "owed nothing" in text
         (site.folder / "out").rename(site.folder / "pulled")
         await publish(gateway, ("plant/cellar/air", b'{"temperature": 4}'))
-        await until(lambda: gateway.forwarders[0].status.next_try, "the next try")
+        await until(lambda: gateway.forwarders[0].status.next_try)
         (text,) = of_stick(await site.beside("consumers"))
         assert "owed 1, oldest from " in text
         assert f"not connected: {site.folder}/out doesn't exist: mount it, or make it (tried" in text
@@ -176,12 +168,12 @@ def test_replay_beside_a_gateway_and_without(site: Site) -> None:
         await publish(
             gateway, *((f"plant/cellar/air-{n % 2}", b'{"temperature": %d}' % n) for n in range(4)), ("x/y", b"")
         )
-        await until(lambda: len(site.delivered("*")) == 4, "four delivered")
+        await until(lambda: len(site.delivered("*")) == 4)
         text = await site.beside(*replay, "--source", "cellar/air-1", "--dry-run")
         assert text[0].startswith("2 events of 1..")
         assert text[1] == "34 bytes, in about 0 s; nothing was changed"
         (made,) = objects(await site.beside(*replay, "--source", "cellar/air-1", "--json"))
-        await until(lambda: len(site.delivered(str(made["lane"]))) == 2, "two again")
+        await until(lambda: len(site.delivered(str(made["lane"]))) == 2)
         assert site.delivered(str(made["lane"])) == [("cellar/air-1", {"temperature": n}) for n in (1, 3)]
 
     site.run(story)
@@ -190,7 +182,7 @@ def test_replay_beside_a_gateway_and_without(site: Site) -> None:
     assert owed(site.redcar("consumers", "--json"))["stick", text.rpartition(" ")[2]] > 4
 
     async def later(gateway: Gateway) -> None:
-        await until(lambda: len(site.delivered(text.rpartition(" ")[2])) == 4, "all four again")
+        await until(lambda: len(site.delivered(text.rpartition(" ")[2])) == 4)
 
     site.run(later)
 
@@ -249,7 +241,7 @@ def test_mend_a_decoder_redrive_and_the_reading_appears_at_its_time(
     assert len(site.redcar("dlq", "list")) == 1
 
     async def later(gateway: Gateway) -> None:
-        await until(lambda: len(site.delivered("*")) == 1, "forwarded like any other")
+        await until(lambda: len(site.delivered("*")) == 1)
         (text,) = await site.beside("dlq", "drop", "--where", "source=cellar/air")
         assert text.endswith(": dropped")
         assert await site.beside("dlq", "list") == ["no dead letters"]
@@ -263,7 +255,7 @@ def test_redrive_a_delivery(site: Site) -> None:
         from gateway import deadletters
 
         await publish(gateway, ("plant/cellar/air", b'{"temperature": 4}'))
-        await until(lambda: len(site.delivered("*")) == 1, "delivered")
+        await until(lambda: len(site.delivered("*")) == 1)
         (original,) = [one for one in await gateway.log.read(1) if one.type == "reading"]
         letter = deadletters.undelivered(original, "stick", "refused", "too long", 1, gateway.clock.now())
         stored = gateway.log.append([letter])
@@ -276,7 +268,7 @@ def test_redrive_a_delivery(site: Site) -> None:
         assert line.endswith(f"cellar/air deliver (stick <- {original.offset}): refused: too long")
         (line,) = await site.beside("dlq", "redrive", "--where", "consumer=stick")
         assert line == f"{letter.offset}: owed to stick again"
-        await until(lambda: site.delivered("redrive-*"), "delivered again")
+        await until(lambda: site.delivered("redrive-*"))
         assert await site.beside("dlq", "list") == ["no dead letters"]
         assert position.lo >= before  # the main position never moves back
 

@@ -17,8 +17,7 @@ from gateway.settings import Gateway as Who
 from gateway.settings import Listener, Settings
 from gateway.store import files
 from tests.faults.test_gateway_disk import Press, press
-from tests.parts import free_port
-from tests.sinks.receivers import until
+from tests.parts import free_port, until
 
 
 def of_a_table(name: str, path: Path) -> list[int]:
@@ -62,8 +61,8 @@ def test_pages_that_are_overwritten_under_load(what: str, tmp_path: Path) -> Non
             acknowledged = device.acknowledged
             assert len(acknowledged) < len(device.sent)
             async with open_gateway(settings, clock=Clock(trust=True)) as gateway:
-                await until(lambda: gateway.log.aside is None, "it is salvaged")
-                await until(lambda: not device.unacknowledged, "what was refused is sent again")
+                await until(lambda: gateway.log.aside is None)
+                await until(lambda: not device.unacknowledged)
                 events = await everything(gateway)
         numbers = {msgspec.json.decode(one.data["payload"])["n"] for one in events if one.type == "message"}
         assert numbers >= set(range(len(device.sent))) - acknowledged
@@ -81,7 +80,7 @@ async def work(gateway: Gateway, device: Press, what: str) -> None:
     ended = asyncio.Event()
     gateway.log.on_end = ended.set
     device.send(1_000)
-    await until(lambda: not device.unacknowledged, "all is acknowledged")
+    await until(lambda: not device.unacknowledged)
     await ruin(gateway, what)
     device.send(500)
     await asyncio.wait_for(ended.wait(), 20)

@@ -19,7 +19,8 @@ from gateway.store.log import Log
 from gateway.store.salvage import salvage
 from tests.faults.test_damage import of_a_table, ruin
 from tests.hub.house import come, drain, house, publish, receive, say_all, take
-from tests.hub.peers import say, until
+from tests.hub.peers import say
+from tests.parts import until
 
 SHARE = "$share/g/a"
 both = pytest.mark.parametrize("version", [V311, V5])

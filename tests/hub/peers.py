@@ -9,17 +9,20 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.hub import encode
 from gateway.hub.access import Access
 from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
-from gateway.hub.packets import V5, Connack, Connect, Delivery, Disconnect, Filter, Packet, Suback, Subscribe
+from gateway.hub.packets import V5, V311, Connack, Connect, Delivery, Disconnect, Filter, Packet, Suback, Subscribe
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.retained import Retained
 from tests.hub.table import open_stream, parse
+from tests.parts import PATIENCE, until
 
-PATIENCE = 10.0  # seconds until a condition that doesn't come true fails the test
+both = pytest.mark.parametrize("version", [V311, V5])
 
 
 class Desk:
@@ -122,13 +125,6 @@ async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = Fals
     assert isinstance(answer, Connack)
     assert answer.reason == 0
     return peer
-
-
-async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

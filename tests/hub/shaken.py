@@ -4,8 +4,8 @@ import asyncio
 import shutil
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,6 @@ from gateway.hub.doors import Door
 from gateway.hub.packets import V5, Connack, Connect
 from tests.hub.peers import Peer
 from tests.parts import need
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-with suppress(ImportError):  # no wheel for 32-bit ARM
-    import uvloop
-
-    LOOPS["uvloop"] = uvloop.new_event_loop
-loops = pytest.mark.parametrize("loop", LOOPS)
-
-Story = Callable[[], Coroutine[Any, Any, None]]
-
-
-def tell(story: Story, loop: str) -> None:
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        runner.run(story())
 
 
 @pytest.fixture(scope="module")

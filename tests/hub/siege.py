@@ -22,7 +22,8 @@ from gateway.hub.properties import Kind
 from gateway.settings import Gateway as Who
 from gateway.settings import Listener, Settings
 from tests.hub import fuzz
-from tests.hub.peers import PATIENCE, knock, until
+from tests.hub.peers import knock
+from tests.parts import PATIENCE, until
 
 SMALL = Limits(
     packet=4096, connect=2048, retained=50, unsent=50_000, subscriptions=20, sessions=5, waiting=100, held=200_000

@@ -25,8 +25,8 @@ from gateway.hub.users import add_user
 from gateway.settings import Access as Settled
 from tests.hub import fuzz, siege
 from tests.hub.house import house
-from tests.hub.peers import Desk, Peer, enter, hub_at, knock, say, until
-from tests.parts import need
+from tests.hub.peers import Desk, Peer, enter, hub_at, knock, say
+from tests.parts import need, until
 
 
 def test_a_short_fuzz() -> None:

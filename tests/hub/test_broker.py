@@ -21,10 +21,9 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import Reason
+from tests.hub.peers import both
 from tests.hub.room import Room, say
 from tests.hub.table import parse
-
-both = pytest.mark.parametrize("version", [V311, V5])
 
 
 @both

@@ -14,9 +14,10 @@ from gateway.hub import encode
 from gateway.hub.certificates import Unusable, context, ends
 from gateway.hub.packets import V311
 from gateway.hub.reasons import Reason
-from tests.hub.peers import Desk, farewell, hub_at, say, until
-from tests.hub.shaken import CONNECT, copied, entered, listening, loops, tell, turned_away
+from tests.hub.peers import Desk, farewell, hub_at, say
+from tests.hub.shaken import CONNECT, copied, entered, listening, turned_away
 from tests.hub.shaken import tls as tls
+from tests.parts import loops, tell, until
 
 
 @loops

@@ -15,12 +15,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from gateway.hub.doors import Door
-from gateway.hub.packets import V5, V311
+from gateway.hub.packets import V5
 from gateway.hub.properties import Property
-from tests.hub.peers import PATIENCE, Desk, hub_at, until
-from tests.parts import need
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Desk, both, hub_at
+from tests.parts import PATIENCE, need, until
 
 
 async def run(*command: str | Path) -> Process:

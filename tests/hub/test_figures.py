@@ -12,9 +12,9 @@ from gateway.hub.reasons import Reason
 from gateway.rates import Load
 from gateway.settings import Access
 from tests.hub.house import come, house, publish, take
-from tests.hub.peers import Peer, until
+from tests.hub.peers import Peer
 from tests.hub.test_clients import run
-from tests.parts import free_port, need
+from tests.parts import free_port, need, until
 
 LEFT_OUT = {"heap/current", "heap/maximum", "publish/bytes/received", "publish/bytes/sent", "clients/expired"}
 ROOT = "$SYS/broker/"

@@ -9,15 +9,15 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Ack, Connack, Connect, Delivery, Disconnect, Unsuback, Unsubscribe
+from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
 from gateway.hub.routes import Everything
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
-from tests.hub.peers import Peer, knock, until
+from tests.hub.peers import Peer, both, knock
 from tests.hub.test_unwell import hold
+from tests.parts import until
 
 SHARE = "$share/g/a"
-both = pytest.mark.parametrize("version", [V311, V5])
 at_qos = pytest.mark.parametrize("qos", [1, 2])
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Ack, Delivery, Disconnect, Unsuback, Unsubscribe
+from gateway.hub.packets import Ack, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
 from gateway.store.log import Log
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
-from tests.hub.peers import Peer, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Peer, both
+from tests.parts import until
 
 
 @both

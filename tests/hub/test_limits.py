@@ -27,9 +27,8 @@ from gateway.hub.reasons import Reason
 from gateway.hub.refusals import Refusals
 from gateway.hub.users import add_user
 from tests.hub.house import come, house, publish, take
-from tests.hub.peers import PATIENCE, Desk, Peer, enter, farewell, hub_at, knock, say, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Desk, Peer, both, enter, farewell, hub_at, knock, say
+from tests.parts import PATIENCE, until
 
 
 def turn_away(hub: Hub, deaf: Peer) -> None:

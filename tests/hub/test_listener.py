@@ -24,9 +24,8 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import Reason
-from tests.hub.peers import Desk, enter, farewell, hub_at, knock, say, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Desk, both, enter, farewell, hub_at, knock, say
+from tests.parts import until
 
 
 @both

@@ -3,15 +3,12 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from gateway.hub import encode
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Ack, Connack, Delivery, Pong, Suback, Will
 from gateway.hub.properties import Kind
-from tests.hub.peers import PATIENCE, Desk, enter, hub_at, knock, say, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Desk, both, enter, hub_at, knock, say
+from tests.parts import PATIENCE, until
 
 
 @both

@@ -28,9 +28,8 @@ from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import Reason
 from gateway.hub.users import add_user
 from tests.hub.house import come, house, publish, say_all, take
-from tests.hub.peers import Desk, Peer, enter, hub_at, knock, say, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Desk, Peer, both, enter, hub_at, knock, say
+from tests.parts import until
 
 
 @both

@@ -8,7 +8,6 @@ import pytest
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import (
     V5,
-    V311,
     Ack,
     Delivery,
     Filter,
@@ -23,9 +22,8 @@ from gateway.hub.packets import (
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import ProtocolError, Reason
 from tests.hub.house import answer, come, house, publish, receive, say_all, take
-from tests.hub.peers import Desk, Peer, enter, hub_at, say, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Desk, Peer, both, enter, hub_at, say
+from tests.parts import until
 
 ALL: Properties = {
     Property.payload_format: 1,

@@ -22,9 +22,9 @@ from gateway.hub.packets import (
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import Reason
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
-from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, until
+from tests.hub.peers import Desk, Peer, both, enter, farewell, hub_at
+from tests.parts import until
 
-both = pytest.mark.parametrize("version", [V311, V5])
 TOO_DEEP = "/" * 600
 
 

@@ -9,12 +9,11 @@ import pytest
 from gateway.driver import load
 from gateway.event import event
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Ack, Delivery, Filter, Suback, Subscribe
+from gateway.hub.packets import V5, Ack, Delivery, Filter, Suback, Subscribe
 from gateway.hub.properties import Kind, Property
 from tests.hub.house import come, drain, house, publish, receive, say_all, take
-from tests.hub.peers import Peer, until
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.hub.peers import Peer, both
+from tests.parts import until
 
 CLAIM = load("json").config(driver="json", topics=["plant/{area}/{device}"], allow=["*"], source="{area}/{device}")
 

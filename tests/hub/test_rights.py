@@ -21,7 +21,8 @@ from gateway.hub.retained import Retained
 from gateway.hub.rights import covers, load
 from gateway.hub.topics import Tree, matches
 from gateway.hub.users import add_user, remove_user
-from tests.hub.peers import Desk, Peer, _open, enter, farewell, knock, say, until
+from tests.hub.peers import Desk, Peer, _open, enter, farewell, knock, say
+from tests.parts import until
 
 LEVELS = ["a", "b", "", "$x"]
 TOPICS = ["/".join(levels) for size in (1, 2, 3, 4) for levels in product(LEVELS, repeat=size)]

@@ -19,10 +19,9 @@ from gateway.hub.packets import (
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import ProtocolError, Reason
 from gateway.hub.session import Session
+from tests.hub.peers import both
 from tests.hub.room import Client, only_safe, say
 from tests.hub.table import open_stream, parse
-
-both = pytest.mark.parametrize("version", [V311, V5])
 
 
 def test_connack_tells_a_5_0_client_its_limits() -> None:

@@ -1,13 +1,10 @@
 """Shared subscriptions of clients that are there: each message to one of the group. The others: see ``test_group.py``."""
 
-import pytest
-
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Delivery, Filter, Subscribe
+from gateway.hub.packets import V5, Delivery, Filter, Subscribe
 from gateway.hub.properties import Property
+from tests.hub.peers import both
 from tests.hub.room import Room
-
-both = pytest.mark.parametrize("version", [V311, V5])
 
 
 @both

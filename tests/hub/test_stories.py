@@ -17,15 +17,13 @@ from paho.mqtt.properties import Properties
 from gateway.app import Gateway
 from gateway.hub.doors import Door
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Delivery
+from gateway.hub.packets import V5, Delivery
 from gateway.hub.users import add_user
 from gateway.settings import Access
 from tests.hub.house import come, house, say_all, take
-from tests.hub.peers import PATIENCE, Peer, until
+from tests.hub.peers import Peer, both
 from tests.hub.test_clients import ended, mqttjs, run  # noqa: F401 - a fixture
-from tests.parts import need
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.parts import PATIENCE, need, until
 
 SENT = {("dev/a/0", 0), ("dev/a/1", 1), ("dev/a/2", 2)}
 """What the client publishes, and gets itself, at that QoS."""

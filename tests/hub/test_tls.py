@@ -10,11 +10,11 @@ import pytest
 from gateway.hub.doors import Door
 from gateway.hub.limits import Limits
 from gateway.hub.packets import V5
-from tests.hub.peers import Desk, enter, hub_at, knock, until
-from tests.hub.shaken import CONNECT, GET, listening, loops, tell, turned_away
+from tests.hub.peers import Desk, enter, hub_at, knock
+from tests.hub.shaken import CONNECT, GET, listening, turned_away
 from tests.hub.shaken import tls as tls
 from tests.hub.test_clients import _mosquitto, ended, run
-from tests.parts import need
+from tests.parts import loops, need, tell, until
 
 FAILED = [
     (

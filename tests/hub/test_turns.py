@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.hub import encode
 from gateway.hub.connection import Connection
 from gateway.hub.inlet import Read, Statement
 from gateway.hub.listener import Hub
-from gateway.hub.packets import V5, V311, Ack, Connack, Connect, Disconnect, Filter, Packet, Suback, Subscribe
+from gateway.hub.packets import V5, Ack, Connack, Connect, Disconnect, Filter, Packet, Suback, Subscribe, Will
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import Reason
-from tests.hub.house import come, house
-from tests.hub.peers import Desk, enter, farewell, hub_at, knock, say, until
+from tests.hub.house import come, house, receive
+from tests.hub.peers import Desk, both, enter, farewell, hub_at, knock, say
 from tests.hub.test_unwell import payloads
-
-both = pytest.mark.parametrize("version", [V311, V5])
+from tests.store.test_promise import fail_once
+from tests.parts import until
 
 
 def comes(connection: Connection, *packets: Packet) -> None:
@@ -74,6 +75,66 @@ def test_nothing_stays_of_a_session_that_ends_in_the_turn_of_its_last_message(ho
             assert payloads(await gateway.log.read(1)) == ["x"]
             for table in ("session", "qos2"):
                 assert await gateway.log.query(f"select * from {table} where client = 'c'") == []
+
+    asyncio.run(story())
+
+
+@both
+@pytest.mark.parametrize("stored", [True, False])
+def test_what_a_disk_refused_from_many_at_once_is_stored_once(version: int, stored: bool, tmp_path: Path) -> None:
+    """Each is told by the same failure, and each sends again: at QoS 2 with the packet id that is known [MQTT-4.3.3-10]."""
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            listener = await enter(port, version, "listener")
+            await listener.subscribe("#", qos=2)
+            peers = [(await come(port, f"c{qos}", version))[0] for qos in (0, 1, 2)]
+            failed = fail_once(gateway.log, stored=stored)
+            for qos in (0, 1, 2):
+                connection = of(gateway.hub, f"c{qos}")
+                connection.data_received(encode.encode(say("a", b"%d" % qos, qos), version))
+            for peer in peers[1:]:
+                await farewell(peer)
+            assert failed.is_set()
+            assert await peers[0].silent()
+            for qos, answer in ((1, Kind.PUBACK), (2, Kind.PUBREC)):
+                peer, present = await come(port, f"c{qos}", version)
+                assert present
+                peer.send(replace(say("a", b"%d" % qos, qos), dup=True))
+                assert await peer.got() == Ack(answer, 1)
+            assert payloads(await gateway.log.read(1)) == ["1", "2"]  # at QoS 0 nobody durable is owed it
+            got = [one.message.payload for one in await receive(listener, 4)]
+            assert got == [b"0", b"1", b"2", b"1"]  # at QoS 1 those who are there may see it twice
+            assert await listener.silent()
+
+    asyncio.run(story())
+
+
+@both
+def test_a_will_comes_after_what_its_client_said_in_the_same_turn(version: int, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            listener = await enter(port, version, "listener")
+            await listener.subscribe("#")
+            await enter(port, version, will=Will("a", b"will", 1))
+            connection = of(gateway.hub, "c")
+            connection.data_received(encode.encode(say("a", b"said"), version))
+            connection.end(Reason.ADMINISTRATIVE_ACTION, "for a test")
+            connection.flush()
+            assert [one.message.payload for one in await receive(listener, 2)] == [b"said", b"will"]
+            assert payloads(await gateway.log.read(1)) == ["said", "will"]
+
+    asyncio.run(story())
+
+
+@both
+def test_what_came_in_the_turn_in_which_the_hub_closes_is_acknowledged(version: int) -> None:
+    async def story() -> None:
+        async with hub_at(Desk()) as (hub, port):
+            peer = await enter(port, version)
+            of(hub, "c").data_received(encode.encode(say(), version))
+            await hub.close()
+            assert await peer.got() == Ack(Kind.PUBACK, 1)
 
     asyncio.run(story())
 

@@ -17,7 +17,8 @@ from gateway.store import log as store_log
 from gateway.store import rows
 from gateway.store.log import Log
 from tests.hub.house import come, house, publish, receive, take
-from tests.hub.peers import enter, knock, until
+from tests.hub.peers import enter, knock
+from tests.parts import until
 from tests.store.test_promise import fail_once
 
 both = pytest.mark.parametrize("version", [V311, V5])

@@ -11,8 +11,9 @@ from gateway.hub import encode
 from gateway.hub.doors import Door
 from gateway.hub.packets import Connack, Connect, Ping, Pong
 from gateway.hub.websocket import WebSocket
-from tests.hub.peers import Desk, hub_at, until
+from tests.hub.peers import Desk, hub_at
 from tests.hub.table import open_stream, parse
+from tests.parts import until
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the RFC's own example (1.3), and what must be answered
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Connack, Connect, Delivery, Disconnect, Will
+from gateway.hub.packets import V5, Connack, Connect, Delivery, Disconnect, Will
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from tests.hub.house import come, house, receive, take
-from tests.hub.peers import Desk, enter, hub_at, knock, until
+from tests.hub.peers import Desk, both, enter, hub_at, knock
+from tests.parts import until
 
-both = pytest.mark.parametrize("version", [V311, V5])
 GONE = Will("status/c", b"gone", 1)
 
 

@@ -37,16 +37,6 @@ def batch(lo: int, hi: int, lane: str = "live") -> Batch:
     return Batch(lane, lo, hi, facts(lo, hi))
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Wait for a condition; fail with its name if it doesn't come true."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not true():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what}") from None
-
-
 class Receiver(Protocol):
     """The other end of a sink."""
 

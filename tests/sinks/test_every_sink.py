@@ -1,7 +1,7 @@
 """One body of tests for all sinks, each against a real receiver that dies and comes back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ from gateway import sinks
 from gateway.errors import SinkUnavailable
 from gateway.event import Event
 from gateway.sink import Outcome, Sink
-from tests.sinks.receivers import Receiver, all_receivers, batch, facts, plant, until
+from tests.parts import until
+from tests.sinks.receivers import Receiver, all_receivers, batch, facts, plant
 
 names = list(all_receivers(Path()))
 
@@ -20,16 +21,6 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receive
     made: Receiver = all_receivers(tmp_path)[request.param]()
     yield made
     made.kill()
-
-
-def tell(story: Callable[[], Awaitable[None]]) -> None:
-    """Run a story within a minute."""
-
-    async def bounded() -> None:
-        async with asyncio.timeout(60):
-            await story()
-
-    asyncio.run(bounded())
 
 
 def offsets(receiver: Receiver, lane: str = "live") -> list[int]:
@@ -63,12 +54,12 @@ def test_delivers_everything_in_order_and_without_loss(receiver: Receiver) -> No
         await sink.connect()
         for lo in range(1, 1_000, 200):
             assert await sink.send(batch(lo, lo + 199)) == Outcome()
-        await until(lambda: len(receiver.received()) >= 1_000, "1,000 events received")
+        await until(lambda: len(receiver.received()) >= 1_000)
         await sink.close()
         assert [seen(one.event()) for one in receiver.received()] == [seen(one) for one in facts(1, 1_000)]
         assert {one.identity() for one in receiver.received()} == {plant}
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_two_lanes_side_by_side(receiver: Receiver) -> None:
@@ -86,12 +77,12 @@ def test_two_lanes_side_by_side(receiver: Receiver) -> None:
                 await sink.send(batch(offset, offset))
 
         await asyncio.gather(backlog(), live())
-        await until(lambda: len(receiver.received()) >= 620, "620 events received")
+        await until(lambda: len(receiver.received()) >= 620)
         await sink.close()
         assert offsets(receiver, "backlog") == list(range(1, 601))
         assert offsets(receiver) == list(range(601, 621))
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_nobody_there(receiver: Receiver) -> None:
@@ -101,7 +92,7 @@ def test_nobody_there(receiver: Receiver) -> None:
             await sink.connect()
         await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_receiver_dies_and_comes_back(receiver: Receiver) -> None:
@@ -110,7 +101,7 @@ def test_receiver_dies_and_comes_back(receiver: Receiver) -> None:
         sink = receiver.sink()
         await sink.connect()
         await sink.send(batch(1, 10))
-        await until(lambda: offsets(receiver) == list(range(1, 11)), "the first ten received")
+        await until(lambda: offsets(receiver) == list(range(1, 11)))
         receiver.kill()
         with pytest.raises(SinkUnavailable):
             await sink.send(batch(11, 20))
@@ -119,10 +110,10 @@ def test_receiver_dies_and_comes_back(receiver: Receiver) -> None:
         await receiver.start()
         await reconnect(sink)
         assert await sink.send(batch(11, 20)) == Outcome()
-        await until(lambda: offsets(receiver) == list(range(1, 21)), "all twenty received, once")
+        await until(lambda: offsets(receiver) == list(range(1, 21)))
         await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_sent_again_keeps_its_name(receiver: Receiver) -> None:
@@ -133,10 +124,10 @@ def test_sent_again_keeps_its_name(receiver: Receiver) -> None:
             await sink.connect()
             await sink.send(batch(1, 10))
         await sink.close()
-        await until(lambda: len(receiver.received()) >= 10, "ten received")
+        await until(lambda: len(receiver.received()) >= 10)
         assert len({(one.source, one.id) for one in receiver.received()}) == 10
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_close_never_raises(receiver: Receiver) -> None:
@@ -149,7 +140,7 @@ def test_close_never_raises(receiver: Receiver) -> None:
         await sink.close()
         await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_send_that_is_given_up_disturbs_nobody(receiver: Receiver) -> None:
@@ -162,7 +153,7 @@ def test_a_send_that_is_given_up_disturbs_nobody(receiver: Receiver) -> None:
         given_up.cancel()
         await asyncio.gather(given_up, return_exceptions=True)
         assert await sink.send(batch(501, 510)) == Outcome()
-        await until(lambda: offsets(receiver) == list(range(501, 511)), "the live ones received")
+        await until(lambda: offsets(receiver) == list(range(501, 511)))
         await sink.close()
 
-    tell(story)
+    asyncio.run(story())

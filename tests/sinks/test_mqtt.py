@@ -15,10 +15,9 @@ from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.event import event
 from gateway.sink import Batch, Outcome
 from gateway.sinks import _paho, mqtt
-from tests.parts import free_port, need
-from tests.sinks.receivers import Broker, Subscriber, batch, open_sink, until
+from tests.parts import free_port, need, until
+from tests.sinks.receivers import Broker, Subscriber, batch, open_sink
 from tests.sinks.scripted import Scripted, connack, puback
-from tests.sinks.test_every_sink import tell
 
 
 def sink_to(broker: Scripted | Broker, **settings: object) -> mqtt.Sink:
@@ -49,7 +48,7 @@ def test_delivered_means_that_every_puback_is_there() -> None:
             sink = sink_to(broker)
             await sink.connect()
             sending = asyncio.create_task(sink.send(batch(1, 5)))
-            await until(lambda: len(broker.publishes) == 5, "five messages sent")
+            await until(lambda: len(broker.publishes) == 5)
             await sink.send(batch(6, 9))  # a round trip later ...
             assert not sending.done()
             broker.say(puback(99))  # never sent
@@ -57,7 +56,7 @@ def test_delivered_means_that_every_puback_is_there() -> None:
             assert await sending == Outcome()
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_missing_puback_ends_the_connection() -> None:
@@ -72,7 +71,7 @@ def test_a_missing_puback_ends_the_connection() -> None:
             assert broker.connects == 2
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_silent_receiver_is_noticed_without_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,11 +81,11 @@ def test_a_silent_receiver_is_noticed_without_traffic(monkeypatch: pytest.Monkey
             sink._config.keepalive = 1
             await sink.connect()
             broker.deaf = True
-            await until(partial(is_over, sink), "silence noticed")
+            await until(partial(is_over, sink))
             with pytest.raises(SinkUnavailable, match="the receiver doesn't answer any more"):
                 await sink.send(batch(1, 1))
 
-    tell(story)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("code", [0x87, 0x90, 0x99])
@@ -101,7 +100,7 @@ def test_refused_for_good(code: int) -> None:
             assert outcome.refused[2].startswith(f"127.0.0.1:{broker.port}: ")
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("code", [0x80, 0x83, 0x91, 0x97])
@@ -113,7 +112,7 @@ def test_refused_for_now(code: int) -> None:
             assert await sink.send(batch(1, 3)) == Outcome(retry=[2])
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_batch_is_refused_as_a_whole() -> None:
@@ -126,7 +125,7 @@ def test_a_batch_is_refused_as_a_whole() -> None:
             assert 1 < len(outcome.refused) < 10
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_broker_dies_between_publish_and_puback() -> None:
@@ -136,14 +135,14 @@ def test_broker_dies_between_publish_and_puback() -> None:
             sink = sink_to(broker)
             await sink.connect()
             sending = asyncio.create_task(sink.send(batch(1, 200)))
-            await until(lambda: len(broker.publishes) == 80, "thirty acknowledged and half a window under way")
+            await until(lambda: len(broker.publishes) == 80)
             broker.cut()
             with pytest.raises(SinkUnavailable, match="the connection broke off"):
                 await sending
             with pytest.raises(SinkUnavailable, match="the connection broke off"):
                 await sink.send(batch(1, 200))
 
-    tell(story)
+    asyncio.run(story())
 
 
 # Limits
@@ -159,9 +158,9 @@ def test_window_and_receive_maximum_hold() -> None:
             assert broker.most_unanswered <= most
             await sink.close()
 
-    tell(lambda: story(connack(), 16, 16))
-    tell(lambda: story(connack(0, b"\x21\x00\x05"), 100, 5))
-    tell(lambda: story(connack(0, b"\x21\x00\x01"), 100, 1))
+    asyncio.run(story(connack(), 16, 16))
+    asyncio.run(story(connack(0, b"\x21\x00\x05"), 100, 5))
+    asyncio.run(story(connack(0, b"\x21\x00\x01"), 100, 1))
 
 
 def test_a_backlog_leaves_room_for_live() -> None:
@@ -170,14 +169,14 @@ def test_a_backlog_leaves_room_for_live() -> None:
             sink = sink_to(broker, window=100)
             await sink.connect()
             backlog = asyncio.create_task(sink.send(batch(1, 200, "backlog")))
-            await until(lambda: len(broker.publishes) == 50, "the backlog's half of the window, unacknowledged")
+            await until(lambda: len(broker.publishes) == 50)
             assert await sink.send(batch(201, 400)) == Outcome()
             assert not backlog.done()
             await sink.close()
             with pytest.raises(SinkUnavailable):
                 await backlog
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_what_the_receiver_cannot_take_is_refused_before_sending() -> None:
@@ -198,7 +197,7 @@ def test_what_the_receiver_cannot_take_is_refused_before_sending() -> None:
                 await sink.close()
             assert max(map(len, broker.publishes)) < 4_096
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_packet_ids_wrap_around_one_that_is_stuck() -> None:
@@ -211,14 +210,14 @@ def test_packet_ids_wrap_around_one_that_is_stuck() -> None:
             client._last_mid = 65_530
             broker._answer = lambda number, packet_id: None if number == 0 else puback(packet_id)
             stuck = asyncio.create_task(sink.send(batch(1, 1, "backlog")))
-            await until(lambda: len(broker.publishes) == 1, "one sent")
+            await until(lambda: len(broker.publishes) == 1)
             client._last_mid = 65_529
             assert await sink.send(batch(2, 20)) == Outcome()
             broker.say(puback(65_531))
             assert await stuck == Outcome()
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 # Where it goes
@@ -243,7 +242,7 @@ def test_topics(settings: dict[str, object], want: str) -> None:
             assert body[2 : 2 + int.from_bytes(body[:2], "big")].decode() == want
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_source_with_wildcards_and_nul_is_delivered() -> None:
@@ -259,7 +258,7 @@ def test_a_source_with_wildcards_and_nul_is_delivered() -> None:
             assert b"\0a+b" not in body[40:60]
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(
@@ -319,7 +318,7 @@ def test_refused_at_the_door(protocol: str, code: int, kind: type[Exception], me
             with pytest.raises(SinkUnavailable, match="not connected"):
                 await sink.send(batch(1, 1))
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_broker_that_never_acknowledges_is_no_use() -> None:
@@ -328,7 +327,7 @@ def test_a_broker_that_never_acknowledges_is_no_use() -> None:
             with pytest.raises(SinkRefused, match="never acknowledges"):
                 await sink_to(broker).connect()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_no_answer_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +339,7 @@ def test_no_answer_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(SinkUnavailable, match="no answer"):
                 await sink.connect()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_connect_can_be_given_up() -> None:
@@ -348,13 +347,13 @@ def test_connect_can_be_given_up() -> None:
         async with Scripted(welcome=b"") as broker:
             sink = sink_to(broker)
             connecting = asyncio.create_task(sink.connect())
-            await until(lambda: broker.connects == 1, "CONNECT sent")
+            await until(lambda: broker.connects == 1)
             connecting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await connecting
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_wrong_and_right_password(tmp_path: Path, brokers: list[Broker]) -> None:
@@ -378,7 +377,7 @@ def test_wrong_and_right_password(tmp_path: Path, brokers: list[Broker]) -> None
             assert await sink.send(batch(1, 10)) == Outcome()
             await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_refused_and_hung_up() -> None:
@@ -394,7 +393,7 @@ def test_refused_and_hung_up() -> None:
             with pytest.raises(SinkUnavailable):
                 await sink.send(batch(4, 60))
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_a_topic_the_access_list_forbids(tmp_path: Path, brokers: list[Broker]) -> None:
@@ -422,7 +421,7 @@ def test_a_topic_the_access_list_forbids(tmp_path: Path, brokers: list[Broker]) 
         assert set(refused.values()) == {f"127.0.0.1:{broker.port}: Not authorized"}
         await sink.close()
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_another_client_of_our_name() -> None:
@@ -435,13 +434,13 @@ def test_another_client_of_our_name() -> None:
             for _ in range(4):
                 await sink.connect()
                 broker.say(b"\xe0\x01\x8e")
-                await until(partial(is_over, sink), "thrown out")
+                await until(partial(is_over, sink))
                 with pytest.raises(SinkUnavailable, match=message):
                     await sink.send(batch(1, 1))
             with pytest.raises(SinkRefused, match=message):
                 await sink.connect()
 
-    tell(story)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("protocol", ["5.0", "3.1.1"])
@@ -455,13 +454,13 @@ def test_a_broker_that_does_not_say_so(protocol: str, tmp_path: Path, brokers: l
             await sink.connect()
             other = Client(CallbackAPIVersion.VERSION2, "redcar-plant-7")
             await asyncio.to_thread(other.connect, "127.0.0.1", broker.port)
-            await until(partial(is_over, sink), "thrown out")
+            await until(partial(is_over, sink))
             other.disconnect()
         guess = "broke off, 4 times within a minute: does another client use the id redcar-plant-7"
         with pytest.raises(SinkUnavailable, match=guess):
             await sink.send(batch(1, 1))
 
-    tell(story)
+    asyncio.run(story())
 
 
 # TLS
@@ -523,8 +522,8 @@ def test_tls(certificates: Path, brokers: list[Broker]) -> None:
         await sink.connect()
         for lo in range(1, 2_000, 500):
             assert await sink.send(batch(lo, lo + 499)) == Outcome()
-        await until(lambda: len(subscriber.messages) == 2_000, "2,000 messages through TLS")
+        await until(lambda: len(subscriber.messages) == 2_000)
         await sink.close()
         subscriber.close()
 
-    tell(story)
+    asyncio.run(story())

@@ -12,7 +12,8 @@ from gateway.errors import LinkLost
 from gateway.hub.inlet import Publish, Read
 from gateway.hub.packets import V5, V311, Connack, Connect, Delivery, Suback, Subscribe
 from gateway.sources.mqtt import Reader
-from tests.hub.peers import PATIENCE, Peer, _open, until
+from tests.hub.peers import Peer, _open
+from tests.parts import PATIENCE, until
 from tests.sources.site import Desk, source
 
 

@@ -4,13 +4,12 @@ import asyncio
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from gateway.app import Gateway
 from gateway.driver import load as load_driver
@@ -18,24 +17,18 @@ from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.packets import V311
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import publish
-from tests.hub.peers import until
-from tests.parts import need
+from tests.parts import LOOPS, need, until
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 CLAIM = load_driver("json").config(
     driver="json", topics=["plant/{area}/{device}"], allow=["*"], source="{area}/{device}"
 )
 
 clients = pytest.mark.parametrize("client", ["paho", "own"])
+fastest = list(LOOPS)[-1]
 ways = pytest.mark.parametrize(
     ("client", "protocol", "loop"),
-    [(client, *more) for client in ("paho", "own") for more in (("3.1.1", "asyncio"), ("5.0", "uvloop"))],
+    [(client, *more) for client in ("paho", "own") for more in (("3.1.1", "asyncio"), ("5.0", fastest))],
 )
-
-
-def tell(story: Callable[[], Coroutine[Any, Any, None]], loop: str = "asyncio") -> None:
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        runner.run(story())
 
 
 @contextmanager

@@ -7,8 +7,7 @@ import pytest
 
 from tests.faults.child import Child
 from tests.faults.test_kill import stored
-from tests.hub.peers import until
-from tests.parts import free_port
+from tests.parts import free_port, until
 from tests.sources.site import mosquitto, numbered, often, send
 
 CONFIGURATION = """

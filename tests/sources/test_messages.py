@@ -7,18 +7,9 @@ from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Delivery
 from gateway.hub.properties import Kind, Property
 from tests.hub.house import come, house
-from tests.hub.peers import Peer, until
-from tests.parts import free_port
-from tests.sources.site import (
-    Desk,
-    messages,
-    mosquitto,
-    reader,
-    reading,
-    source,
-    tell,
-    ways,
-)
+from tests.hub.peers import Peer
+from tests.parts import free_port, tell, until
+from tests.sources.site import Desk, messages, mosquitto, reader, reading, source, ways
 
 
 async def _say(peer: Peer, id: int, message: Publish) -> None:

@@ -15,8 +15,7 @@ from gateway.hub.properties import Kind
 from gateway.settings import LogSettings
 from gateway.sources.mqtt import Reader
 from tests.hub.house import come, house, publish
-from tests.hub.peers import until
-from tests.parts import free_port
+from tests.parts import free_port, tell, until
 from tests.sources.site import (
     CLAIM,
     Desk,
@@ -30,7 +29,6 @@ from tests.sources.site import (
     reading,
     send,
     source,
-    tell,
     values,
     ways,
 )
@@ -105,7 +103,7 @@ def test_what_is_retained_comes_once_with_a_session_that_is_kept(client: str, tm
                         await desk.has(number + 2)
                 assert [one.payload for one in desk.taken] == [b"kept", b"live 0", b"live 1", b"live 2"]
 
-    tell(story)
+    asyncio.run(story())
 
 
 class Broken(Desk):
@@ -144,7 +142,7 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
                 with pytest.raises(LinkLost, match="not read now: the disk has to take what is here already"):
                     await made.run()
 
-    tell(story)
+    asyncio.run(story())
 
 
 @ways
@@ -205,7 +203,7 @@ def test_the_gateway_says_when_there_is_room(client: str, tmp_path: Path) -> Non
                 assert [one["payload"] for one in found if one["topic"] != "own"] == texts
                 assert told[0] > 1
 
-    tell(story)
+    asyncio.run(story())
 
 
 @ways
@@ -334,4 +332,4 @@ def test_several_brokers_at_once(client: str, tmp_path: Path) -> None:
             (f"house/{topic}", "house@127.0.0.1", "2"),
         ]
 
-    tell(story)
+    asyncio.run(story())

@@ -17,10 +17,10 @@ from gateway.hub.reasons import Reason
 from gateway.sources import _own
 from gateway.sources._own import Own
 from tests.hub.house import house
-from tests.hub.peers import farewell, until
-from tests.parts import free_port
+from tests.hub.peers import farewell
+from tests.parts import free_port, until
 from tests.sources.far import Holding, linked, lost, peer_is_silent, say
-from tests.sources.site import Desk, source, tell
+from tests.sources.site import Desk, source
 
 
 def test_topic_aliases(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_topic_aliases(tmp_path: Path) -> None:
                 peer.send(say("", b"7", 7, properties=named))
                 assert "topic alias 3 stands for nothing yet" in await lost(running)
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_what_a_session_inherits(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_a_session_inherits(tmp_path: Path) -> None:
             peer.send(Ack(Kind.PUBREL, 9))
             assert await peer.got() == Ack(Kind.PUBCOMP, 9)
 
-    tell(story)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_is_no_mqtt(wire: bytes, words: str, tmp_path: Path) -> None:
                 assert words in said
                 assert [one.payload for one in desk.taken] == [b"before"]
 
-    tell(story)
+    asyncio.run(story())
 
 
 MIXED = [
@@ -143,7 +143,7 @@ def test_however_the_bytes_come(version: int, step: int, most: int, monkeypatch:
             for one in MIXED
         ]
 
-    tell(story)
+    asyncio.run(story())
 
 
 def test_none_of_paho_is_loaded() -> None:
@@ -169,4 +169,4 @@ def test_who_is_not_read_is_pinged_all_the_same(tmp_path: Path) -> None:
                 peer.send(Pong())
             assert not running.done()
 
-    tell(story)
+    asyncio.run(story())

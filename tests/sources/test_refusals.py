@@ -12,23 +12,10 @@ from gateway.errors import ConfigError, DeviceRefused, LinkLost
 from gateway.hub.packets import Connack, Suback, Subscribe
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import house
-from tests.hub.peers import _open, until
-from tests.parts import free_port, need
+from tests.hub.peers import _open
+from tests.parts import free_port, need, tell, until
 from tests.sources.far import Far
-from tests.sources.site import (
-    CLAIM,
-    Desk,
-    all_of,
-    clients,
-    mosquitto,
-    numbered,
-    often,
-    reader,
-    send,
-    source,
-    tell,
-    ways,
-)
+from tests.sources.site import CLAIM, Desk, all_of, clients, mosquitto, numbered, often, reader, send, source, ways
 
 
 @ways
@@ -75,7 +62,7 @@ def test_a_wrong_password_is_said_with_its_cure(client: str, tmp_path: Path, cap
             async with house(tmp_path / "data", source=[source(port, client=client, username="anna")]):
                 await until(lambda: "check username, password_file" in caplog.text)
 
-    tell(story)
+    asyncio.run(story())
     assert "nothing comes from there until that is done; trying again every 5 min" in caplog.text
 
 
@@ -155,7 +142,7 @@ def test_refused_at_the_door(client: str, protocol: str, code: int, said: str, t
             assert str(found.value) == f"127.0.0.1:{far.port}: {said}"
             assert isinstance(found.value, LinkLost) == ("now" in said)
 
-    tell(story)
+    asyncio.run(story())
 
 
 # TLS

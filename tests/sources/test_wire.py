@@ -12,9 +12,9 @@ from gateway.sinks import _paho
 from gateway.sources import _own, mqtt
 from gateway.sources.mqtt import Reader
 from tests.hub.house import house
-from tests.hub.peers import until
+from tests.parts import tell, until
 from tests.sources.far import Far, Holding, linked, lost, peer_is_silent, say
-from tests.sources.site import Desk, clients, source, tell, ways
+from tests.sources.site import Desk, clients, source, ways
 
 
 @ways
@@ -120,7 +120,7 @@ def test_the_brokers_keep_alive_counts(client: str, tmp_path: Path) -> None:
             async with linked(gateway, Desk(), client, "5.0", answer, keepalive=600) as (peer, _asked, _running):
                 assert isinstance(await peer.got(), Ping)
 
-    tell(story)
+    asyncio.run(story())
 
 
 @clients
@@ -138,7 +138,7 @@ def test_the_brokers_last_words(client: str, tmp_path: Path) -> None:
                     peer.send(last)
                     assert await lost(running) == words
 
-    tell(story)
+    asyncio.run(story())
 
 
 @ways

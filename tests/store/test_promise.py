@@ -27,6 +27,7 @@ from gateway.store.ranges import Flight
 from gateway.store.reader import process
 from gateway.store.retention import Limits
 from gateway.store.views.keep import Keeper
+from tests.parts import until
 from tests.store.test_consumers import Doubler, ranges
 from tests.store.test_log import acknowledged, numbers, opened, reading
 
@@ -198,12 +199,6 @@ def test_what_comes_while_a_damage_is_read_is_not_passed_over(tmp_path: Path) ->
         await log.close()
 
     asyncio.run(story())
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 def picture(n: int) -> Event:
