@@ -17,8 +17,8 @@ from gateway.hub.reasons import Reason
 from tests.hub.house import come, house, receive
 from tests.hub.peers import Desk, both, enter, farewell, hub_at, knock, say
 from tests.hub.test_unwell import payloads
-from tests.store.test_promise import fail_once
 from tests.parts import until
+from tests.store.test_promise import fail_once
 
 
 def comes(connection: Connection, *packets: Packet) -> None:
