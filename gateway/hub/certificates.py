@@ -1,5 +1,6 @@
 """The PEM files of a TLS listener: what a server needs of them, and until when its certificate lasts."""
 
+import re
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from typing import Any
 from gateway.errors import RedcarError
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_VALIDITY = re.compile(rb"\x30[\x1e\x20\x22](?:\x17\x0d|\x18\x0f)\d+Z(?:\x17\x0d|\x18\x0f)(\d+)Z")
+"""Not before and not after: the one place in a certificate where two times follow each other (RFC 5280, 4.1.2.5)."""
 
 
 class Unusable(RedcarError):
@@ -62,30 +65,13 @@ def _use(what: str, load: Callable[..., None], *files: Any) -> None:
 
 
 def ends(certificate: str) -> datetime:
-    """When a certificate (RFC 5280, 4.1) isn't valid any more; of several in a file, the server's, which comes first.
-
-    Certificate ( tbs ( [0] version, serial, algorithm, issuer, validity ( not before, not after ), ...
+    """When a certificate isn't valid any more; of several in a file, the server's, which comes first.
 
     Raises OSError, ValueError."""
     text = Path(certificate).read_text()
     der = ssl.PEM_cert_to_DER_cert(text[text.index(_BEGIN) : text.index(_END) + len(_END)])
-    _, at, _ = _part(der, 0)
-    _, at, _ = _part(der, at)
-    tag, _, end = _part(der, at)
-    for _ in range(3 + (tag == 0xA0)):
-        _, _, end = _part(der, at)
-        at = end
-    _, at, _ = _part(der, at)
-    _, _, at = _part(der, at)
-    tag, start, end = _part(der, at)
-    year = "%y" if tag == 0x17 else "%Y"  # UTCTime, GeneralizedTime
-    return datetime.strptime(der[start:end].decode(), f"{year}%m%d%H%M%SZ").replace(tzinfo=UTC)
-
-
-def _part(der: bytes, at: int) -> tuple[int, int, int]:
-    """Tag of the part that begins there, where its content begins, and where it ends."""
-    size, start = der[at + 1], at + 2
-    if size & 0x80:
-        more = size & 0x7F
-        size, start = int.from_bytes(der[start : start + more], "big"), start + more
-    return der[at], start, start + size
+    found = _VALIDITY.search(der)
+    if not found:
+        raise ValueError(f"{certificate} doesn't say how long it is valid")
+    year = "%y" if len(found[1]) == 12 else "%Y"  # UTCTime, GeneralizedTime
+    return datetime.strptime(found[1].decode(), f"{year}%m%d%H%M%S").replace(tzinfo=UTC)
