@@ -4,6 +4,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable
 
 from gateway.hub import lasting, shared
+from gateway.hub.access import Access
 from gateway.hub.feed import Feed
 from gateway.hub.group import Group
 from gateway.hub.history import History, Position
@@ -14,7 +15,7 @@ from gateway.hub.packets import Filter, Subscribe, Unsubscribe
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
-from gateway.hub.routes import Rights, Router
+from gateway.hub.routes import Router
 from gateway.hub.session import Session
 from gateway.hub.topics import SHARED, excess, weight
 from gateway.hub.turns import Later, Turns
@@ -34,10 +35,10 @@ class Broker(Router):
         retained: Retained,
         limits: Limits,
         later: Later,
+        access: Access,
         history: History | None = None,
-        rights: Rights | None = None,
     ) -> None:
-        super().__init__(limits, rights)
+        super().__init__(limits, access)
         self.retained = retained
         self.members: dict[str, Member] = {}
         self.hired: Callable[[Member], None] = lambda member: None
@@ -147,7 +148,7 @@ class Broker(Router):
         filter, why = refused[0]
         cures = {
             Reason.TOPIC_FILTER_INVALID: excess(shared.split(filter)[1], self._limits) or "",
-            Reason.NOT_AUTHORIZED: f"no rule covers it: {self._rights.cure(member.user)}",
+            Reason.NOT_AUTHORIZED: f"no rule covers it: {self._access.cure(member.user)}",
             Reason.QUOTA_EXCEEDED: f"{len(member.held)} are held already: raise subscriptions under [limits]",
         }
         if len(member.held) < self._limits.subscriptions:
@@ -192,7 +193,7 @@ class Broker(Router):
         gone = []
         for member in list(self.members.values()):
             for one in list(member.held.values()):
-                if not self._rights.may_subscribe(member.user, one.pattern, member.client_id):
+                if not self._access.may_subscribe(member.user, one.pattern, member.client_id):
                     del member.held[one.filter]
                     self.forget(member, one)
                     gone.append((member, one.filter))
@@ -204,12 +205,12 @@ class Broker(Router):
 
     def _allowed(self, member: Member, filter: str) -> Iterable[Publish]:
         """What is retained and matches, if this member may have it and who published it still may."""
-        rights = self._rights
+        access = self._access
         return (
             one
             for one in self.retained.match(filter)
-            if rights.may_receive(member.user, one.topic, member.client_id)
-            and rights.may_have_published(one.user, one.topic, one.client)
+            if access.may_receive(member.user, one.topic, member.client_id)
+            and access.may_have_published(one.user, one.topic, one.client)
         )
 
     def _grant(
@@ -219,7 +220,7 @@ class Broker(Router):
         group, pattern = shared.split(one.filter)
         if excess(pattern, self._limits):
             return Reason.TOPIC_FILTER_INVALID, False
-        if not self._rights.may_subscribe(member.user, pattern, member.client_id):
+        if not self._access.may_subscribe(member.user, pattern, member.client_id):
             return Reason.NOT_AUTHORIZED, False
         old = member.held.get(one.filter)
         if old is None and (

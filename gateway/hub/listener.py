@@ -69,7 +69,7 @@ class Hub:
         self.access = access
         self.limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
-        self.broker = Broker(retained, self.limits, self._loop.call_soon, history, access)
+        self.broker = Broker(retained, self.limits, self._loop.call_soon, access, history)
         self.tail = Tail(self.broker, history) if history else None
         self.connections: set[Connection] = set()
         self.paused = False

@@ -6,9 +6,9 @@ whose session lasts gets what is stored from the log only, so nothing comes twic
 """
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from gateway.hub import shared
+from gateway.hub.access import Access
 from gateway.hub.feed import Feed
 from gateway.hub.group import Group
 from gateway.hub.history import Told
@@ -23,47 +23,17 @@ _TURN = 10_000  # deliveries in one turn of the event loop, about 10 ms on a PC;
 _ROUTES = 20_000  # topics whose way is remembered, and subscriptions on these ways; then the memory starts afresh
 
 
-class Rights(Protocol):
-    """What the broker asks before anybody gets anything; see ``access.py``."""
-
-    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
-        """Whether a client may have everything that a filter matches."""
-
-    def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
-        """Whether a client may get a message on a topic."""
-
-    def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
-        """Whether who published what is retained still may."""
-
-    def cure(self, user: str | None) -> str:
-        """What helps somebody who may not do something."""
-
-
-class Everything:
-    """Everybody may have everything."""
-
-    def may_subscribe(self, user: str | None, filter: str, client: str = "") -> bool:
-        """Yes."""
-        return True
-
-    may_receive = may_have_published = may_subscribe
-
-    def cure(self, user: str | None) -> str:
-        """Nothing is wrong."""
-        return ""
-
-
 class Router:
     """Subscriptions in a tree, and the ways through it."""
 
-    def __init__(self, limits: Limits, rights: Rights | None = None) -> None:
+    def __init__(self, limits: Limits, access: Access) -> None:
         self.subscriptions = 0
         self.weight = 0  # of their filters
         self.sent = 0
         self.feeds: set[Member] = set()
         self.groups: dict[str, Group] = {}  # by their filter: those that get their messages from the log
         self.curious = 0  # subscriptions that may match what Redcar itself publishes
-        self._rights: Rights = rights or Everything()
+        self._access = access
         self._limits = limits
         self._tree: Tree[dict[tuple[Member, str], Subscription]] = Tree()
         self._routes: dict[str, list[Route]] = {}
@@ -161,7 +131,7 @@ class Router:
         for one in told:
             begun = feed.begun(one.offset)
             route = member.route(one.message.topic).of(one.message, one.offset)
-            if not self._rights.may_receive(member.user, one.message.topic, member.client_id):
+            if not self._access.may_receive(member.user, one.message.topic, member.client_id):
                 continue
             if (route is None or one.expired) and not begun:
                 continue
@@ -258,7 +228,7 @@ class Router:
         groups: dict[str, list[Route]] = {}
         for subscribers in self._tree.filters(topic):
             for (member, group), subscription in subscribers.items():
-                if not self._rights.may_receive(member.user, topic, member.client_id):
+                if not self._access.may_receive(member.user, topic, member.client_id):
                     continue
                 if group:
                     groups.setdefault(subscription.filter, []).append(merge(member, [subscription]))

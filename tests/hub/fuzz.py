@@ -13,6 +13,7 @@ import sys
 import time
 from random import Random
 
+from gateway.hub.access import Access
 from gateway.hub.broker import Broker
 from gateway.hub.limits import Limits
 from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscribe
@@ -36,7 +37,7 @@ class Room:
         self.rng = rng
         self.retained = Retained(SMALL, lambda: 0.0)
         self.turns: list[Call] = []
-        self.broker = Broker(self.retained, SMALL, self.turns.append)
+        self.broker = Broker(self.retained, SMALL, self.turns.append, Access())
         self.sessions: list[Session] = []
         self.errors = self.packets = 0
 

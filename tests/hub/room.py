@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.hub import encode
+from gateway.hub.access import Access
 from gateway.hub.broker import Broker
 from gateway.hub.happenings import Event
 from gateway.hub.inlet import Publish
@@ -71,7 +72,7 @@ class Room:
         self.retained = Retained(self.limits)
         self.turns: list[Call] = []
         self.at_once = True
-        self.broker = Broker(self.retained, self.limits, self.turns.append)
+        self.broker = Broker(self.retained, self.limits, self.turns.append, Access())
 
     def enter(self, id: str, version: int = V5, *filters: Filter, **connect: Any) -> Client:
         client = Client(version, self.limits, client_id=id, **connect).come_in(broker=self.broker)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.app import Gateway
+from gateway.hub.access import Access
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
-from gateway.hub.routes import Everything
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
 from tests.hub.peers import Peer, both, knock
 from tests.hub.test_unwell import hold
@@ -273,13 +273,13 @@ def test_the_group_waits_while_all_windows_are_full(tmp_path: Path) -> None:
 def test_who_may_not_have_it_does_not_count(tmp_path: Path) -> None:
     """What a member left behind waits for one that may have it, and nobody else waits meanwhile."""
 
-    class Some(Everything):
+    class Some(Access):
         def may_receive(self, user: str | None, topic: str, client: str = "") -> bool:
             return client != "m2"
 
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
-            gateway.hub.broker._rights = Some()
+            gateway.hub.broker._access = Some()
             one = await member(port, "m1", properties={Property.receive_maximum: 1})
             two = await member(port, "m2")
             three = await member(port, "m3", expiry=0)
