@@ -17,6 +17,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from gateway.errors import ConfigError, Fault, RedcarError
 from gateway.hub import rights, users
@@ -57,6 +58,10 @@ def is_loopback(address: str) -> bool:
 _OWN_TREE = rights.Rights([])
 
 
+class Known(dict[bytes, str]):
+    """Topics as bytes -> topic: checked, and allowed for those who share this; it lasts as long as one of them has it."""
+
+
 class Access:
     """The rights of clients, by the users file as it is now: a changed file counts from the next CONNECT on."""
 
@@ -72,6 +77,7 @@ class Access:
         self._acl_stamp: tuple[int, ...] | None = None
         self._rights: rights.Rights | None = None
         self._granted: dict[tuple[str | None, str], rights.Granted] = {}
+        self._known: WeakValueDictionary[tuple[str | None, str], Known] = WeakValueDictionary()
         self._anonymous = anonymous
         self._limits = limits or Limits()
         self._users: dict[str, Secret] = {}
@@ -164,13 +170,14 @@ class Access:
                 log.error("the rules before still count, until this is corrected: %s", error)
             else:
                 self._granted.clear()
+                self._known.clear()
                 changed = True
                 log.info("%s is in force from now on", self._acl)
         return changed
 
-    def scope(self, user: str | None, client: str) -> tuple[str | None, str]:
-        """Clients with the same scope have the same rights."""
-        return user, client if self._rights and self._rights.by_client else ""
+    def known(self, user: str | None, client: str) -> Known:
+        """Topics that such clients are known to use rightly, as long as nobody's rights change."""
+        return self._known.setdefault(self._scope(user, client), Known())
 
     def may_publish(self, user: str | None, topic: str, client: str = "") -> tuple[Reason, str] | None:
         """None if that client may; else the reason and what to tell the operator."""
@@ -210,11 +217,15 @@ class Access:
         missing = f"add one to {self._acl}" if self._acl else "write a file of rules and name it as access.acl"
         return f"{missing}; redcar user rights {shlex.quote(user or '')} shows what there is"
 
+    def _scope(self, user: str | None, client: str) -> tuple[str | None, str]:
+        """Clients with the same scope have the same rights."""
+        return user, client if self._rights and self._rights.by_client else ""
+
     def _of(self, user: str | None, client: str) -> rights.Granted | None:
         rules = self.in_force(user)
         if rules is None:
             return None
-        scope = self.scope(user, client)
+        scope = self._scope(user, client)
         granted = self._granted.get(scope)
         if granted is None:
             if len(self._granted) >= _REMEMBERED:

@@ -41,8 +41,8 @@ class Broker(Router):
         super().__init__(limits, access)
         self.retained = retained
         self.members: dict[str, Member] = {}
-        self.hired: Callable[[Member], None] = lambda member: None
-        self.summoned: Callable[[Group], None] = lambda group: None
+        self.hired: Callable[[Member], object] = lambda member: None
+        self.summoned: Callable[[Group], object] = lambda group: None
         self._history = history
         self._showing: Turns[Session, tuple[Filter, int]] = Turns(self._show, later)
 
@@ -329,6 +329,7 @@ class Broker(Router):
         if member.session:
             group.came(member)
             if group.present and not group.served:
+                group.served = True
                 self.summoned(group)
 
     def _disband(self, group: Group) -> None:

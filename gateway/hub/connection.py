@@ -255,12 +255,11 @@ class Connection(asyncio.Protocol):
         hub.connects += 1
         if not is_loopback(self.address):
             hub.guests.known(self.address)
-        known, may_publish = hub.rights(user, client_id)
         events = session.accept(
             user,
             client_id,
-            known,
-            may_publish,
+            hub.access.known(user, client_id),
+            partial(hub.access.may_publish, user, client=client_id),
             hub.now(),
             present=present,
             expiry=member.expiry,

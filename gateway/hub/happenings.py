@@ -25,9 +25,5 @@ class Replay(Struct):
 Event = Connect | Batch | Subscribe | Unsubscribe | Declined | Replay | Disconnect | ProtocolError
 
 
-class Known(dict[bytes, str]):
-    """Topics as bytes -> topic: checked and allowed for clients of one scope, while one of them is connected."""
-
-
 MayPublish = Callable[[str], tuple[Reason, str] | None]
 """topic -> None if the client may publish there; else the reason, and why in words."""

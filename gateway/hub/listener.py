@@ -14,7 +14,6 @@ import errno
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from weakref import WeakValueDictionary
 
 from gateway.clock import Clock
 from gateway.errors import CannotListen, StoreFailed
@@ -23,9 +22,7 @@ from gateway.hub.broker import Broker
 from gateway.hub.burden import Burden
 from gateway.hub.connection import Connection
 from gateway.hub.doors import Door
-from gateway.hub.group import Group
 from gateway.hub.guests import Guests
-from gateway.hub.happenings import Known, MayPublish
 from gateway.hub.history import History
 from gateway.hub.inlet import Inlet, Publish, Read, Statement
 from gateway.hub.intake import Intake
@@ -70,7 +67,7 @@ class Hub:
         self.limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
         self.broker = Broker(retained, self.limits, self._loop.call_soon, access, history)
-        self.tail = Tail(self.broker, history) if history else None
+        self.tail = Tail(self.broker, history, self.start) if history else None
         self.connections: set[Connection] = set()
         self.paused = False
         self.most = 0
@@ -83,8 +80,6 @@ class Hub:
         self.intake = Intake(self._take, self._unstored)
         say, note, hand_in = self._say_will, self.refusals.note, self.intake.hand_in
         self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, say, note, hand_in)
-        self.broker.hired = self._hire
-        self.broker.summoned = self._serve
         retained.note = partial(self.refusals.note, "retained")
         self._history = history
         self._said_at = self.now()
@@ -95,7 +90,6 @@ class Hub:
         self.doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: set[Connection] = set()
-        self._known: WeakValueDictionary[tuple[str | None, str], Known] = WeakValueDictionary()
         self._empty = asyncio.Event()
         self._timer = self._loop.call_later(_SWEEP, self._sweep)
         inlet.on_room = self._on_room
@@ -209,11 +203,6 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def rights(self, user: str | None, client: str) -> tuple[dict[bytes, str], MayPublish]:
-        """Topics that such clients are known to use rightly, and how to ask about others."""
-        known = self._known.setdefault(self.access.scope(user, client), Known())
-        return known, partial(self.access.may_publish, user, client=client)
-
     def _take(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
         """Hand messages to the inlet; stop reading sockets if that was the last that fits."""
         self.received += sum([len(read.messages) for read in reads])
@@ -257,11 +246,12 @@ class Hub:
 
     def recheck(self) -> None:
         """Rights have changed: what was allowed and isn't any more ends now."""
-        for known in list(self._known.values()):
-            known.clear()
         for connection in list(self.connections):
             session = connection.session
-            if session.accepted and not connection.door.client_ca and session.user in self.access.outdated:
+            if not session.accepted:
+                continue
+            session.learn(self.access.known(session.user, session.client_id))
+            if not connection.door.client_ca and session.user in self.access.outdated:
                 text = f"user {session.user!r} was removed or has a new password"
                 if session.user is None:
                     text = "there are users now: it needs a name, or anonymous = true under [access]"
@@ -296,15 +286,6 @@ class Hub:
                 self.publish([will])
 
         future.add_done_callback(settled)
-
-    def _hire(self, member: Member) -> None:
-        if self.tail:
-            self.start(self.tail.fetch(member))
-
-    def _serve(self, group: Group) -> None:
-        if self.tail:
-            group.served = True
-            self.start(self.tail.serve(group))
 
     def _flush(self) -> None:
         due, self._due = self._due, set()

@@ -197,6 +197,10 @@ class Session:
         self.out.resume()
         return self.receive(b"", now)
 
+    def learn(self, known: dict[bytes, str]) -> None:
+        """Rights have changed: these are the topics now that clients with such rights have used."""
+        self._stream.known = known
+
     def refuse(self, reason: Reason, text: str) -> None:
         """Don't let the client in; say why, as far as its version can hear it."""
         self.over = True

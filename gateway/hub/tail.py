@@ -6,6 +6,7 @@ The seam is an offset: nothing is missing there and nothing comes twice.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
 from gateway.hub.broker import Broker
 from gateway.hub.group import Group
@@ -14,12 +15,18 @@ from gateway.hub.members import Member
 
 
 class Tail:
-    """position: everything up to this offset was handed to those who keep up."""
+    """position  everything up to this offset was handed to those who keep up
+    start     runs something beside everything else
+    """
 
-    def __init__(self, broker: Broker, history: History) -> None:
+    def __init__(
+        self, broker: Broker, history: History, start: Callable[[Coroutine[None, None, None]], object]
+    ) -> None:
         self.position = history.head
         self._broker = broker
         self._history = history
+        broker.hired = lambda member: start(self._fetch(member))
+        broker.summoned = lambda group: start(self._serve(group))
 
     async def run(self) -> None:
         """Follow the log for ever."""
@@ -34,7 +41,7 @@ class Tail:
             broker.tell(told, through)
             self.position = through
 
-    async def fetch(self, member: Member) -> None:
+    async def _fetch(self, member: Member) -> None:
         """Fetch for one member until it leaves."""
         feed = member.feed
         session = member.session
@@ -64,7 +71,7 @@ class Tail:
             else:
                 await room.wait()
 
-    async def serve(self, group: Group) -> None:
+    async def _serve(self, group: Group) -> None:
         """Fetch for a group as long as one of its members is connected: first what has to be sent again."""
         room = asyncio.Event()
         group.wake = room.set

@@ -287,11 +287,11 @@ def test_topics_known_for_a_client_go_with_it(tmp_path: Path) -> None:
             peer = await enter(port, id=f"c{n}")
             peer.send(say(f"c{n}/a"))
             assert isinstance(await peer.got(), Ack)
-            assert len(hub._known) == 1
+            assert len(hub.access._known) == 1
             await peer.close()
             await until(lambda: not hub.connections)
             gc.collect()
-        assert len(hub._known) == 0
+        assert len(hub.access._known) == 0
         await hub.close()
 
     asyncio.run(story())

@@ -194,6 +194,32 @@ def test_rights_at_every_step_and_reloaded(tmp_path: Path, caplog: pytest.LogCap
     asyncio.run(story())
 
 
+def test_rights_that_become_the_clients_own_are_so_for_those_inside(tmp_path: Path) -> None:
+    """Clients with the same rights share what they are known to use rightly; when rules set them apart, they don't."""
+
+    async def story() -> None:
+        users, acl = tmp_path / "users", tmp_path / "acl.toml"
+        add_user(users, "dev", "pw")
+        acl.write_text('[[rule]]\nusers = ["dev"]\npublish = ["plant/#"]\n')
+        hub = Hub(Desk(), Retained(), Access(users, acl=acl))
+        port = await hub.listen("127.0.0.1", 0)
+        one, two = [await enter(port, V5, id, user="dev", password=b"pw") for id in ("one", "two")]
+        try:
+            acl.write_text('[[rule]]\nusers = ["dev"]\npublish = ["plant/%c/#"]\n')
+            os.utime(acl, (1, 1))
+            await until(lambda: hub.access.may_publish("dev", "plant/one", "two"))
+            one.send(say("plant/one", id=1))
+            assert await one.got() == Ack(Kind.PUBACK, 1)
+            two.send(say("plant/one", id=1))
+            assert await two.got() == Ack(Kind.PUBACK, 1, Reason.NOT_AUTHORIZED)
+        finally:
+            await hub.close()
+            for peer in (one, two):
+                await peer.close()
+
+    asyncio.run(story())
+
+
 def test_a_file_that_is_half_written_changes_nothing_until_it_is_whole(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
