@@ -1,55 +1,16 @@
 """Certificates, clients and listeners for the tests of TLS."""
 
 import asyncio
-import shutil
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.cli import main
 from gateway.hub.doors import Door
 from gateway.hub.packets import V5, Connack, Connect
 from tests.hub.peers import Peer
-from tests.parts import need
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ours in tls, a stranger's in other."""
-    need("openssl", "openssl")
-    folder = tmp_path_factory.mktemp("made")
-    for one in ("tls", "other"):
-        assert main(["tls", "init", "--folder", str(folder / one)]) == 0
-        for name in ("kitchen", "attic"):
-            assert main(["tls", "client", name, "--folder", str(folder / one)]) == 0
-    _age(folder / "tls")
-    return folder
-
-
-def _age(folder: Path) -> None:
-    """client-old and client-young: certificates of ours for yesterday and for tomorrow."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    signer = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    now, day = datetime.now(UTC), timedelta(days=1)
-    for name, begin, end in (("old", now - 2 * day, now - day), ("young", now + day, now + 2 * day)):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        made = x509.CertificateBuilder(authority.subject, subject, key.public_key(), x509.random_serial_number())
-        signed = made.not_valid_before(begin).not_valid_after(end).sign(signer, hashes.SHA256())
-        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        (folder / f"client-{name}.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        (folder / f"client-{name}.key").write_bytes(key.private_bytes(*form))
 
 
 def listening(folder: Path, mutual: bool = False, **more: Any) -> Door:
@@ -97,9 +58,3 @@ async def entered(port: int, folder: Path, own: Path) -> Peer:
     assert isinstance(answer, Connack)
     assert answer.reason == 0
     return peer
-
-
-@contextmanager
-def copied(folder: Path, to: Path) -> Iterator[Path]:
-    shutil.copytree(folder / "tls", to)
-    yield to

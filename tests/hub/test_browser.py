@@ -20,8 +20,7 @@ from gateway.hub.packets import V5, V311
 from gateway.hub.retained import Retained
 from gateway.hub.users import add_user
 from tests.hub.peers import Desk
-from tests.hub.test_clients import mqttjs as mqttjs
-from tests.hub.test_clients import run
+from tests.hub.programs import run
 from tests.parts import need, until
 
 ALONE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync

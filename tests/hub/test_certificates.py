@@ -15,8 +15,8 @@ from gateway.hub.certificates import Unusable, context, ends
 from gateway.hub.packets import V311
 from gateway.hub.reasons import Reason
 from tests.hub.peers import Desk, farewell, hub_at, say
-from tests.hub.shaken import CONNECT, copied, entered, listening, turned_away
-from tests.hub.shaken import tls as tls
+from tests.hub.programs import Paho
+from tests.hub.shaken import CONNECT, entered, listening, turned_away
 from tests.parts import loops, tell, until
 
 
@@ -55,24 +55,17 @@ def test_a_resumed_session_is_the_same_user(newest: ssl.TLSVersion, loop: str, t
 
 def test_a_certificate_is_the_user_inside_websocket_too(tls: Path) -> None:
     async def story() -> None:
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-
         desk = Desk()
         async with hub_at(desk) as (hub, _):
             port = await hub.listen(door=listening(tls / "tls", mutual=True, websocket=True))
-            client = paho.Client(CallbackAPIVersion.VERSION2, transport="websockets")
+            client = Paho(V311, "c", "websockets")
             own = tls / "tls" / "client-attic"
-            client.tls_set(str(tls / "tls" / "ca.crt"), f"{own}.crt", f"{own}.key")
-            client.connect_async("localhost", port)
-            client.loop_start()
-            try:
-                client.publish("attic/a", b"x", 1)
-                await until(lambda: desk.messages)
-                assert desk.messages[0].user == "attic"
-            finally:
-                client.disconnect()
-                await asyncio.to_thread(client.loop_stop)
+            client.client.tls_set(str(tls / "tls" / "ca.crt"), f"{own}.crt", f"{own}.key")
+            await client.enter(port, "localhost")
+            client.client.publish("attic/a", b"x", 1)
+            await until(lambda: desk.messages)
+            assert desk.messages[0].user == "attic"
+            await client.leave()
 
     asyncio.run(story())
 
@@ -82,31 +75,31 @@ def test_a_revoked_certificate_lets_in_no_more(
     loop: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        with copied(tls, tmp_path / "tls") as folder:
-            for end in ("crt", "key"):
-                shutil.copy(folder / f"client-kitchen.{end}", tmp_path / f"stolen.{end}")
-            async with hub_at(Desk()) as (hub, _):
-                port = await hub.listen(door=listening(folder, mutual=True))
-                thief = await entered(port, folder, tmp_path / "stolen")
-                attic = await entered(port, folder, folder / "client-attic")
-                assert main(["tls", "revoke", "kitchen", "--folder", str(folder)]) == 0
-                assert await farewell(thief) == Reason.ADMINISTRATIVE_ACTION
-                assert await farewell(attic) == Reason.ADMINISTRATIVE_ACTION
-                caplog.clear()
-                await turned_away(port, folder, tmp_path / "stolen")
-                assert [one for one in caplog.messages if "its certificate is revoked: if it may come in again" in one]
-                await entered(port, folder, folder / "client-attic")
-                assert main(["tls", "client", "kitchen", "--folder", str(folder)]) == 0
-                await entered(port, folder, folder / "client-kitchen")
-                await turned_away(port, folder, tmp_path / "stolen")
+        folder = shutil.copytree(tls / "tls", tmp_path / "tls")
+        for end in ("crt", "key"):
+            shutil.copy(folder / f"client-kitchen.{end}", tmp_path / f"stolen.{end}")
+        async with hub_at(Desk()) as (hub, _):
+            port = await hub.listen(door=listening(folder, mutual=True))
+            thief = await entered(port, folder, tmp_path / "stolen")
+            attic = await entered(port, folder, folder / "client-attic")
+            assert main(["tls", "revoke", "kitchen", "--folder", str(folder)]) == 0
+            assert await farewell(thief) == Reason.ADMINISTRATIVE_ACTION
+            assert await farewell(attic) == Reason.ADMINISTRATIVE_ACTION
+            caplog.clear()
+            await turned_away(port, folder, tmp_path / "stolen")
+            assert [one for one in caplog.messages if "its certificate is revoked: if it may come in again" in one]
+            await entered(port, folder, folder / "client-attic")
+            assert main(["tls", "client", "kitchen", "--folder", str(folder)]) == 0
+            await entered(port, folder, folder / "client-kitchen")
+            await turned_away(port, folder, tmp_path / "stolen")
 
     tell(story, loop)
 
 
 def test_revoking_what_nobody_has(tls: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with copied(tls, tmp_path / "tls") as folder:
-        assert main(["tls", "revoke", "cellar", "--folder", str(folder)]) == 1
-        assert "holds no certificate of cellar that isn't revoked already" in capsys.readouterr().err
+    folder = shutil.copytree(tls / "tls", tmp_path / "tls")
+    assert main(["tls", "revoke", "cellar", "--folder", str(folder)]) == 1
+    assert "holds no certificate of cellar that isn't revoked already" in capsys.readouterr().err
 
 
 def test_files_that_are_no_use(tls: Path, tmp_path: Path) -> None:

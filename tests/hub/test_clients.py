@@ -2,15 +2,9 @@
 
 import asyncio
 import json
-import os
-import subprocess
-from asyncio.subprocess import PIPE, Process
 from pathlib import Path
-from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -18,26 +12,10 @@ from gateway.hub.doors import Door
 from gateway.hub.packets import V5
 from gateway.hub.properties import Property
 from tests.hub.peers import Desk, both, hub_at
+from tests.hub.programs import Paho, ended, mosquitto, run
 from tests.parts import PATIENCE, need, until
 
-
-async def run(*command: str | Path) -> Process:
-    return await asyncio.create_subprocess_exec(*map(str, command), stdout=PIPE, stderr=PIPE)
-
-
-async def ended(process: Process, code: int = 0) -> tuple[str, str]:
-    """Output and errors of a program that has to end with that code."""
-    out, err = await asyncio.wait_for(process.communicate(), 3 * PATIENCE)
-    assert process.returncode == code, err.decode()
-    return out.decode(), err.decode()
-
-
 # mosquitto_pub and mosquitto_sub: what the documentation of devices shows first
-
-
-def _mosquitto(program: str, port: int, version: int, *more: str) -> tuple[str, ...]:
-    name = "mqttv5" if version == V5 else "mqttv311"
-    return (need(program, "mosquitto-clients"), "-h", "127.0.0.1", "-p", str(port), "-V", name, *more)
 
 
 @both
@@ -46,11 +24,11 @@ def test_mosquitto_there_and_back(version: int, qos: int) -> None:
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, port):
-            sub = await run(*_mosquitto("mosquitto_sub", port, version, "-t", "a/#", "-q", str(qos), "-C", "2", "-v"))
+            sub = await run(*mosquitto("mosquitto_sub", port, version, "-t", "a/#", "-q", str(qos), "-C", "2", "-v"))
             await until(lambda: hub.status().subscriptions)
             for topic, text in (("a/b", "one"), ("b", "other"), ("a", "two")):
                 arguments = ("-t", topic, "-m", text, "-q", str(qos))
-                await ended(await run(*_mosquitto("mosquitto_pub", port, version, *arguments)))
+                await ended(await run(*mosquitto("mosquitto_pub", port, version, *arguments)))
             assert await ended(sub) == ("a/b one\na two\n", "")
             assert [one.qos for one in desk.messages] == [qos] * 3
 
@@ -62,9 +40,9 @@ def test_mosquitto_pub_ends_only_after_the_commit(version: int) -> None:
     async def story() -> None:
         desk = Desk("hold")
         async with hub_at(desk) as (_, port):
-            pub = await run(*_mosquitto("mosquitto_pub", port, version, "-t", "a", "-m", "x", "-q", "1"))
+            pub = await run(*mosquitto("mosquitto_pub", port, version, "-t", "a", "-m", "x", "-q", "1"))
             await until(lambda: desk.held)
-            probe = await run(*_mosquitto("mosquitto_pub", port, version, "-t", "b", "-m", "x", "-q", "0"))
+            probe = await run(*mosquitto("mosquitto_pub", port, version, "-t", "b", "-m", "x", "-q", "0"))
             await ended(probe)
             assert pub.returncode is None
             desk.held.popleft().set_result(None)
@@ -78,10 +56,10 @@ def test_mosquitto_sub_gets_what_is_retained(version: int) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, port):
             retain = ("-t", "a/b", "-m", "kept", "-q", "1", "-r")
-            await ended(await run(*_mosquitto("mosquitto_pub", port, version, *retain)))
+            await ended(await run(*mosquitto("mosquitto_pub", port, version, *retain)))
             more = ("-t", "+/b", "-C", "1", "-F", "%t %p %r")
-            assert await ended(await run(*_mosquitto("mosquitto_sub", port, version, *more))) == ("a/b kept 1\n", "")
-            await ended(await run(*_mosquitto("mosquitto_pub", port, version, "-t", "a/b", "-n", "-r", "-q", "1")))
+            assert await ended(await run(*mosquitto("mosquitto_sub", port, version, *more))) == ("a/b kept 1\n", "")
+            await ended(await run(*mosquitto("mosquitto_pub", port, version, "-t", "a/b", "-n", "-r", "-q", "1")))
             assert len(hub.retained) == 0
 
     asyncio.run(story())
@@ -92,11 +70,11 @@ def test_mosquitto_5_0_properties() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, port):
             more = ("-t", "a", "-C", "1", "-F", "%p %C %R %P", "-D", "subscribe", "subscription-identifier", "7")
-            sub = await run(*_mosquitto("mosquitto_sub", port, V5, *more))
+            sub = await run(*mosquitto("mosquitto_sub", port, V5, *more))
             await until(lambda: hub.status().subscriptions)
             own = ("user-property", "k", "v"), ("content-type", "text/plain"), ("response-topic", "r")
             arguments = [word for one in own for word in ("-D", "publish", *one)]
-            await ended(await run(*_mosquitto("mosquitto_pub", port, V5, "-t", "a", "-m", "x", "-q", "1", *arguments)))
+            await ended(await run(*mosquitto("mosquitto_pub", port, V5, "-t", "a", "-m", "x", "-q", "1", *arguments)))
             assert await ended(sub) == ("x text/plain r k:v\n", "")
             assert desk.messages[0].properties == {
                 Property.user_property: [("k", "v")],
@@ -111,38 +89,13 @@ def test_mosquitto_hears_why_it_may_not() -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (_, port):
             own = ("-t", "redcar/x", "-m", "x", "-q", "1")
-            _, said = await ended(await run(*_mosquitto("mosquitto_pub", port, V5, *own)))
+            _, said = await ended(await run(*mosquitto("mosquitto_pub", port, V5, *own)))
             assert "Not authorized" in said
 
     asyncio.run(story())
 
 
 # paho: what Python programs use, and our own forwarder
-
-
-class Paho:
-    """A paho client whose callbacks fill lists."""
-
-    def __init__(self, version: int, id: str) -> None:
-        protocol = paho.MQTTv5 if version == V5 else paho.MQTTv311
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, id, protocol=protocol)
-        self.got: list[paho.MQTTMessage] = []
-        self.said: list[tuple[str, Any]] = []
-        self.client.on_message = lambda client, data, message: self.got.append(message)
-        self.client.on_connect = lambda client, data, flags, reason, properties: self.said.append(("connect", reason))
-        self.client.on_subscribe = lambda client, data, id, reasons, properties: self.said.append(("suback", reasons))
-        self.client.on_publish = lambda client, data, id, reason, properties: self.said.append(("puback", reason))
-        self.client.on_disconnect = lambda client, data, flags, reason, properties: self.said.append(("bye", reason))
-
-    async def enter(self, port: int) -> None:
-        self.client.connect_async("127.0.0.1", port)
-        self.client.loop_start()
-        await until(lambda: self.said)
-        assert self.said.pop() == ("connect", "Success")
-
-    async def leave(self) -> None:
-        self.client.disconnect()
-        await asyncio.to_thread(self.client.loop_stop)
 
 
 @both
@@ -228,24 +181,6 @@ def test_amqtt() -> None:
 
 
 # MQTT.js: MQTTX, MQTT Explorer, Node-RED, Zigbee2MQTT
-
-
-@pytest.fixture(scope="session")
-def mqttjs() -> Path:
-    """A folder with MQTT.js in it, installed once per machine."""
-    need("node", "nodejs")
-    npm = need("npm", "npm")
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redcar-tests" / "mqttjs-5"
-    if not (folder / "node_modules" / "mqtt" / "package.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), "mqtt@5"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            text = f"MQTT.js can't be installed: {' '.join(command)}\n{done.stderr}"
-            if os.environ.get("CI"):
-                pytest.fail(text)
-            pytest.skip(text)
-    return folder
 
 
 @both

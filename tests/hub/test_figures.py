@@ -13,7 +13,7 @@ from gateway.rates import Load
 from gateway.settings import Access
 from tests.hub.house import come, house, publish, take
 from tests.hub.peers import Peer
-from tests.hub.test_clients import run
+from tests.hub.programs import run
 from tests.parts import free_port, need, until
 
 LEFT_OUT = {"heap/current", "heap/maximum", "publish/bytes/received", "publish/bytes/sent", "clients/expired"}

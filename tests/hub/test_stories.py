@@ -22,7 +22,7 @@ from gateway.hub.users import add_user
 from gateway.settings import Access
 from tests.hub.house import come, house, say_all, take
 from tests.hub.peers import Peer, both
-from tests.hub.test_clients import ended, mqttjs, run  # noqa: F401 - a fixture
+from tests.hub.programs import ended, run
 from tests.parts import PATIENCE, need, until
 
 SENT = {("dev/a/0", 0), ("dev/a/1", 1), ("dev/a/2", 2)}
@@ -268,7 +268,7 @@ def test_amqtt(tmp_path: Path) -> None:
 
 
 @both
-def test_mosquitto(version: int, tmp_path: Path) -> None:
+def testmosquitto(version: int, tmp_path: Path) -> None:
     """mosquitto_sub holds the session, mosquitto_pub publishes."""
 
     def command(program: str, port: int, *more: str) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ def test_mosquitto(version: int, tmp_path: Path) -> None:
 
 @both
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])
-def test_mqttjs(scheme: str, version: int, tmp_path: Path, mqttjs: Path) -> None:  # noqa: F811 - the fixture
+def test_mqttjs(scheme: str, version: int, tmp_path: Path, mqttjs: Path) -> None:
     async def story() -> None:
         async with site(tmp_path) as (gateway, witness):
             port = witness.port if scheme == "mqtt" else await gateway.hub.listen(door=Door(websocket=True))

@@ -9,11 +9,10 @@ import pytest
 
 from gateway.hub.doors import Door
 from gateway.hub.limits import Limits
-from gateway.hub.packets import V5
+from gateway.hub.packets import V5, V311
 from tests.hub.peers import Desk, enter, hub_at, knock
+from tests.hub.programs import Paho, ended, mosquitto, run
 from tests.hub.shaken import CONNECT, GET, listening, turned_away
-from tests.hub.shaken import tls as tls
-from tests.hub.test_clients import _mosquitto, ended, run
 from tests.parts import loops, need, tell, until
 
 FAILED = [
@@ -93,6 +92,7 @@ def test_who_speaks_something_else(
             else:
                 await turned_away(port, tls / "tls")
             await until(lambda: not hub.connections)
+            assert hub.status().connects == 0
             assert len(caplog.messages) == 1, caplog.messages
             assert caplog.messages[0].startswith("127.0.0.1: ")
             assert said in caplog.messages[0]
@@ -183,13 +183,13 @@ def test_mosquitto_hears_that_it_needs_a_certificate(loop: str, tls: Path) -> No
         async with hub_at(Desk()) as (hub, _):
             port = await hub.listen(door=listening(tls / "tls", mutual=True))
             own: tuple[str, ...] = ("--cafile", str(tls / "tls" / "ca.crt"), "-t", "kitchen/a", "-m", "x", "-q", "1")
-            pub = await run(*_mosquitto("mosquitto_pub", port, V5, *own))
+            pub = await run(*mosquitto("mosquitto_pub", port, V5, *own))
             _, said = await asyncio.wait_for(pub.communicate(), 30)
             assert pub.returncode
             assert said, "not without a word"
             kitchen = str(tls / "tls" / "client-kitchen")
             own += ("--cert", f"{kitchen}.crt", "--key", f"{kitchen}.key")
-            await ended(await run(*_mosquitto("mosquitto_pub", port, V5, *own)))
+            await ended(await run(*mosquitto("mosquitto_pub", port, V5, *own)))
 
     tell(story, loop)
 
@@ -200,28 +200,19 @@ def test_large_packets_both_ways(web: bool, loop: str, tls: Path) -> None:
     """Many records per packet, and many packets per record."""
 
     async def story() -> None:
-        import paho.mqtt.client as paho
-        from paho.mqtt.enums import CallbackAPIVersion
-
         desk = Desk()
         async with hub_at(desk) as (hub, _):
             port = await hub.listen(door=listening(tls / "tls", websocket=web))
-            client = paho.Client(CallbackAPIVersion.VERSION2, transport="websockets" if web else "tcp")
-            client.tls_set(str(tls / "tls" / "ca.crt"))
-            got: list[bytes] = []
-            client.on_message = lambda client, data, message: got.append(bytes(message.payload))
-            client.on_connect = lambda client, *_: client.subscribe("big/#", 1)
-            client.connect_async("localhost", port)
-            client.loop_start()
-            try:
-                await until(lambda: hub.status().subscriptions == 1)
-                sent = [bytes((n % 256,)) * size for n, size in enumerate([1, 16_384, 200_000] + [10] * 500)]
-                for one in sent:
-                    client.publish("big/x", one, 1)
-                await until(lambda: len(got) == len(sent))
-                assert got == sent
-            finally:
-                client.disconnect()
-                await asyncio.to_thread(client.loop_stop)
+            client = Paho(V311, "c", "websockets" if web else "tcp")
+            client.client.tls_set(str(tls / "tls" / "ca.crt"))
+            await client.enter(port, "localhost")
+            client.client.subscribe("big/#", 1)
+            await until(lambda: client.said)
+            sent = [bytes((n % 256,)) * size for n, size in enumerate([1, 16_384, 200_000] + [10] * 500)]
+            for one in sent:
+                client.client.publish("big/x", one, 1)
+            await until(lambda: len(client.got) == len(sent))
+            assert [one.payload for one in client.got] == sent
+            await client.leave()
 
     tell(story, loop)
