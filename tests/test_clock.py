@@ -149,12 +149,14 @@ def test_where_the_kernel_cant_be_asked_timedate1_is(
     answer: str, want: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busctl = tmp_path / "busctl"
-    busctl.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    go = tmp_path / "go"
+    busctl.write_text(f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.01; done\necho '{answer}'\n")
     busctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr("gateway.clock._kernel", lambda: None)
     sync = Synchronisation(tmp_path / "absent")
     assert not sync()  # the question is on its way
+    go.touch()
     assert sync._asking is not None
     sync._asking.join(30)
     assert sync() is want
