@@ -16,20 +16,17 @@ found here, too: ``named`` knows what devices call metrics; ``number``, ``switch
 devices write them; a ``Vocabulary`` makes readings of objects; ``Lines`` cuts a stream; ``slowly`` moves the values of a twin.
 """
 
-import pkgutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
-from importlib.metadata import entry_points
 from math import sin, tau
 from random import Random
-from types import ModuleType
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
 from gateway.event import Availability, Reading
 from gateway.framing import Lines as Lines
+from gateway.kinds import find, known, summary
 from gateway.naming import named as named
 from gateway.naming import plain as plain
 from gateway.values import instant as instant
@@ -133,26 +130,11 @@ def slowly(rng: Random, around: float, swing: float, noise: float, every: float)
 
 def kinds() -> list[str]:
     """Every kind that can be named in a binding, in order."""
-    import drivers
-
-    own = {found.name for found in pkgutil.iter_modules(drivers.__path__)}
-    return sorted(own | {point.name for point in entry_points(group="redcar.drivers")})
+    return known("drivers")
 
 
 def load(kind: str) -> Driver:
     """The driver of that kind. Raises KeyError if there is none."""
-    import drivers
-
-    if any(found.name == kind for found in pkgutil.iter_modules(drivers.__path__)):
-        return _describe(kind, import_module(f"drivers.{kind}"))
-    for point in entry_points(group="redcar.drivers"):
-        if point.name == kind:
-            return _describe(kind, point.load())
-    raise KeyError(kind)
-
-
-def _describe(kind: str, module: ModuleType) -> Driver:
-    summary = (module.__doc__ or "").strip().splitlines()[0]
-    return Driver(
-        kind, module.INPUT, module.Config, module.decode, module.twin, summary, getattr(module, "SEQUENCE_BITS", None)
-    )
+    module = find("drivers", kind)
+    bits = getattr(module, "SEQUENCE_BITS", None)
+    return Driver(kind, module.INPUT, module.Config, module.decode, module.twin, summary(module), bits)

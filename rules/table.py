@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from gateway.places import Document, Place
@@ -171,7 +172,7 @@ class Table:
             if not source or not metric:
                 self.fault(("with", alias), f"{_said(path)} isn't a metric of a device", 'write "hx-1/temperature"')
                 source, metric = "", alias  # so that its use isn't a fault as well
-            self.attempt(("with", alias), lambda metric=metric: known_metric(metric, 0))  # type: ignore[misc]
+            self.attempt(("with", alias), partial(known_metric, metric, 0))
             inputs[alias] = sources.setdefault(source, len(sources)), metric
         return (), inputs, tuple(sources)
 

@@ -4,14 +4,11 @@ Its file name is its kind; files that begin with an underscore are shared betwee
 ``gateway/sink.py``.
 """
 
-import pkgutil
 from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import entry_points
-from types import ModuleType
 
 from msgspec import Struct
 
+from gateway.kinds import find, known, summary
 from gateway.sink import Identity, Sink, Subscription
 
 
@@ -27,20 +24,10 @@ class Kind(Struct, frozen=True):
 
 def kinds() -> list[str]:
     """Every kind that can be named in a subscription, in order."""
-    own = {found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")}
-    return sorted(own | {point.name for point in entry_points(group="redcar.sinks")})
+    return known(__name__)
 
 
 def load(kind: str) -> Kind:
     """The sink of that kind. Raises KeyError if there is none."""
-    if not kind.startswith("_") and any(found.name == kind for found in pkgutil.iter_modules(__path__)):
-        return _describe(kind, import_module(f"{__name__}.{kind}"))
-    for point in entry_points(group="redcar.sinks"):
-        if point.name == kind:
-            return _describe(kind, point.load())
-    raise KeyError(kind)
-
-
-def _describe(kind: str, module: ModuleType) -> Kind:
-    summary = (module.__doc__ or "").strip().splitlines()[0]
-    return Kind(kind, module.Config, module.Sink, summary)
+    module = find(__name__, kind)
+    return Kind(kind, module.Config, module.Sink, summary(module))

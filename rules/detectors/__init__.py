@@ -2,12 +2,11 @@
 its kind, ``detector = "extremes"`` in a rule. It holds a class ``Detector`` without arguments, for one series of numbers:
 """
 
-import pkgutil
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Protocol
+
+from gateway.kinds import find, known
 
 
 class Detector(Protocol):
@@ -31,18 +30,11 @@ class Detector(Protocol):
 
 def kinds() -> list[str]:
     """Every kind that a rule can name, in order."""
-    own = {found.name for found in pkgutil.iter_modules(__path__)}
-    return sorted(own | {point.name for point in entry_points(group="redcar.detectors")})
+    return known(__name__)
 
 
 @cache
 def load(kind: str) -> type[Detector]:
     """The detector of that kind. Raises KeyError if there is none."""
-    if any(found.name == kind for found in pkgutil.iter_modules(__path__)):
-        found: type[Detector] = import_module(f"rules.detectors.{kind}").Detector
-        return found
-    for point in entry_points(group="redcar.detectors"):
-        if point.name == kind:
-            loaded: type[Detector] = point.load().Detector
-            return loaded
-    raise KeyError(kind)
+    found: type[Detector] = find(__name__, kind).Detector
+    return found
