@@ -3,7 +3,8 @@ topics that no other binding takes.
 """
 
 import string
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from gateway import driver, patterns
 from gateway.address import parse
@@ -11,6 +12,8 @@ from gateway.driver import Advert, Binding, Driver, Message
 from gateway.errors import DeviceRefused
 from gateway.places import Document, Place, spoken
 from gateway.typed import choose, shown, table
+
+K = TypeVar("K")
 
 _CARRIES: dict[str, type] = {"hub": Message, "serial": bytearray, "tcp": bytearray, "ble": Advert}
 _LINKS = [*_CARRIES, "sim", "replay"]  # the last two carry whatever the driver reads
@@ -42,20 +45,26 @@ def once(given: list[tuple[Place, str]], document: Document, cure: str) -> None:
             document.fault(place, f"{shown(value)} stands in {spoken(other)} already", cure)
 
 
-def _binding(given: dict[str, Any], document: Document, place: Place) -> tuple[Binding, Driver] | None:
-    kinds = driver.kinds()
-    if "driver" not in given:
-        document.fault(place, "driver is missing", f"write driver = and one of {', '.join(kinds)}")
+def kind(
+    what: str, kinds: list[str], load: Callable[[str], K], given: dict[str, Any], document: Document, place: Place
+) -> K | None:
+    """The driver or sink that a table names, or None: then the document has the fault."""
+    if what not in given:
+        document.fault(place, f"{what} is missing", f"write {what} = and one of {', '.join(kinds)}")
         return None
-    if not choose(given["driver"], kinds, document, (*place, "driver"), "a driver"):
+    if not choose(given[what], kinds, document, (*place, what), f"a {what}"):
         return None
     try:
-        found = driver.load(given["driver"])
+        return load(given[what])
     except (ImportError, AttributeError) as error:
-        document.fault((*place, "driver"), f"this driver can't be used ({error})", "install what it needs")
+        document.fault((*place, what), f"this {what} can't be used ({error})", "install what it needs")
         return None
-    binding = table(found.config, given, document, place)
-    if binding is None:
+
+
+def _binding(given: dict[str, Any], document: Document, place: Place) -> tuple[Binding, Driver] | None:
+    found = kind("driver", driver.kinds(), driver.load, given, document, place)
+    binding = table(found.config, given, document, place) if found else None
+    if found is None or binding is None:
         return None
     before = len(document.faults)
     _link(binding, found, document, (*place, "link"))

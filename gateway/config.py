@@ -5,6 +5,7 @@ What may stand in the file is declared in ``settings.py``, for a ``[[binding]]``
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,25 +89,13 @@ def _tables(name: str, document: Document) -> list[tuple[Place, dict[str, Any]]]
 
 
 def _subscription(given: dict[str, Any], document: Document, place: Place) -> Subscription | None:
-    kinds = sinks.kinds()
-    if "sink" not in given:
-        document.fault(place, "sink is missing", f"write sink = and one of {', '.join(kinds)}")
-        return None
-    if not choose(given["sink"], kinds, document, (*place, "sink"), "a sink"):
-        return None
-    try:
-        found = sinks.load(given["sink"])
-    except (ImportError, AttributeError) as error:
-        document.fault((*place, "sink"), f"this sink can't be used ({error})", "install what it needs")
-        return None
-    made = table(found.config, given, document, place)
+    found = bindings.kind("sink", sinks.kinds(), sinks.load, given, document, place)
+    made = table(found.config, given, document, place) if found else None
     if made is None:
         return None
     if made.start not in ("now", "start"):
         choose(made.start, ["now", "start"], document, (*place, "start"), "where a subscription can begin")
-    for name in _SECRETS:
-        if getattr(made, name, None):
-            private(given[name], document, (*place, name))
+    _secrets(made, given, document, place)
     return made
 
 
@@ -117,63 +106,62 @@ def _sources(document: Document) -> list[Source]:
         return []
     from gateway.sources.mqtt import Config
 
-    made = [(place, one) for place, table_ in given if (one := table(Config, table_, document, place))]
-    bindings.once([((*place, "name"), one.name) for place, one in made], document, "rename one")
-    for place, one in made:
-        for name in _SECRETS:
-            if getattr(one, name, None):
-                private(document.data["source"][place[1]][name], document, (*place, name))
+    made = [(place, table_, one) for place, table_ in given if (one := table(Config, table_, document, place))]
+    bindings.once([((*place, "name"), one.name) for place, _, one in made], document, "rename one")
+    for place, table_, one in made:
+        _secrets(one, table_, document, place)
         for index, topic in enumerate(one.topics):
             try:
                 check_filter(topic)
             except ProtocolError as error:
                 document.fault((*place, "topics", index), str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
-    return [one for _, one in made]
+    return [one for _, _, one in made]
+
+
+def _secrets(made: Subscription | Source, given: dict[str, Any], document: Document, place: Place) -> None:
+    """Whether the files that nobody else may read are there, and are so."""
+    for name in _SECRETS:
+        if getattr(made, name, None):
+            private(given[name], document, (*place, name))
 
 
 def _acl(file: str, document: Document) -> None:
-    """Whether the rights are there and right. Their faults have their own file and lines."""
-    from gateway.hub.rights import load as load_rights
+    """Whether the rights are there and right."""
+    from gateway.hub.rights import load
 
-    try:
-        load_rights(Path(file))
-    except ConfigError as error:
-        document.faults += error.faults
+    _tried(lambda: load(Path(file)), document)
 
 
 def _rules(document: Document) -> None:
-    """Whether the rules are there and right. Their faults have their own files and lines."""
-    there: list[Path] = []
-    for index, written in enumerate(document.data.get("gateway", {}).get("rules", [])):
-        if mode(path := document.file.parent / written):
-            there.append(path)
-        else:
-            document.fault(("gateway", "rules", index), f"{shown(written)} can't be found", "name a file or a folder")
-    if not there:
-        return
-    from rules.load import load as load_rules
+    """Whether the rules are there and right."""
+    if files := _named("rules", document, "name a file or a folder"):
+        from rules.load import load
 
-    try:
-        load_rules(there)
-    except ConfigError as error:
-        document.faults += error.faults
+        _tried(lambda: load(files), document)
 
 
 def _views(document: Document) -> None:
     """Whether the user's own views are there and right."""
+    if files := _named("views", document, "name a .sql file or a folder"):
+        from gateway.store.views.custom import load
+
+        _tried(lambda: load(files), document)
+
+
+def _named(setting: str, document: Document, cure: str) -> list[Path]:
+    """The files that [gateway] names there, as far as they can be found."""
     there: list[Path] = []
-    for index, written in enumerate(document.data.get("gateway", {}).get("views", [])):
+    for index, written in enumerate(document.data.get("gateway", {}).get(setting, [])):
         if mode(path := document.file.parent / written):
             there.append(path)
         else:
-            document.fault(
-                ("gateway", "views", index), f"{shown(written)} can't be found", "name a .sql file or a folder"
-            )
-    if not there:
-        return
-    from gateway.store.views.custom import load as load_views
+            document.fault(("gateway", setting, index), f"{shown(written)} can't be found", cure)
+    return there
 
+
+def _tried(load: Callable[[], object], document: Document) -> None:
+    """Other files have faults of their own, with their names and lines."""
     try:
-        load_views(there)
+        load()
     except ConfigError as error:
         document.faults += error.faults
