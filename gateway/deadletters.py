@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import Undecodable
 from gateway.event import Event, event
-from gateway.store import block
-from gateway.store.rows import head_of, is_sound, read_events, stored
+from gateway.store.rows import head_of, search
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -60,6 +59,5 @@ def matching(letters: Iterable[Event], where: dict[str, str]) -> Iterator[Event]
 
 def _all(db: "Connection") -> Iterator[Event]:
     wanted = {rejected, redriven, dropped}
-    for row in stored(db, 1, head_of(db)):
-        if is_sound(row) and not wanted.isdisjoint(block.outline(row).types):
-            yield from (found for found in read_events(db, row.lo, row.hi, row.count) if found.type in wanted)
+    found = search(db, 1, head_of(db), lambda outline: not wanted.isdisjoint(outline.types))
+    return (one for one in found if one.type in wanted)

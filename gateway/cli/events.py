@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.common import add_log, count, harmless, moment, open_log, show_time
@@ -55,7 +56,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 def run_tail(args: argparse.Namespace) -> int:
     """The newest events that match; then, with -f, those that come."""
-    from gateway.store.log import head_of, read_events
+    from gateway.store.rows import head_of, read_events
 
     db, show = open_log(args), _printer(args)
     head = head_of(db)
@@ -79,7 +80,7 @@ def run_tail(args: argparse.Namespace) -> int:
 
 def run_events(args: argparse.Namespace) -> int:
     """Everything stored that matches, oldest first."""
-    from gateway.store.log import head_of, offset_at
+    from gateway.store.rows import head_of, offset_at
 
     db, show = open_log(args), _printer(args)
     first = offset_at(db, moment(args.since)) if args.since else 1
@@ -97,14 +98,9 @@ def run_events(args: argparse.Namespace) -> int:
 
 
 def _stored(db: "Connection", lo: int, hi: int) -> "Iterator[Event]":
-    from gateway.store.log import read_events
+    from gateway.store.rows import pages
 
-    while lo <= hi:
-        events = read_events(db, lo, hi, page)
-        if not events:
-            return
-        yield from events
-        lo = events[-1].offset + 1
+    return chain.from_iterable(pages(db, lo, hi))
 
 
 def _wanted(event: "Event", args: argparse.Namespace) -> bool:

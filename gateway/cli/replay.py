@@ -87,13 +87,12 @@ def _measure(
 ) -> tuple[int, int, float]:
     """Events that would be delivered, the bytes of their data, and about how many seconds it takes."""
     from gateway.selection import Selection
-    from gateway.store.rows import read_events
+    from gateway.store.rows import pages
 
     subscription = _subscription(args)
     selections = [Selection(types, sources), Selection(subscription.types, subscription.sources)]
     db, count, size, first, last = open_log(args), 0, 0, 0, 0
-    while lo <= hi and (events := read_events(db, lo, hi, 1_000)):
-        lo = events[-1].offset + 1
+    for events in pages(db, lo, hi):
         for selection in selections:
             events = selection.of(events)
         if events:

@@ -48,7 +48,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def run_list(args: argparse.Namespace) -> int:
     """Each view with its rows, and the position of all."""
-    from gateway.store.log import head_of
+    from gateway.store.rows import head_of
     from gateway.store.views.custom import positions, shown
     from gateway.store.views.keep import tables
     from gateway.store.views.rows import place

@@ -14,6 +14,9 @@ Statement = tuple[str, tuple[Any, ...]]
 Lost = Callable[[int, int, int], None]
 """Told (lo, hi, how many) of events that can't be read."""
 
+Read = Callable[[sqlite3.Connection, int, int, int], list[Event]]
+"""Gives (of a log, from lo, to hi, at most so many) events."""
+
 columns = "lo, hi, count, recorded, codec, crc, data"
 
 
@@ -175,6 +178,24 @@ def _end_of(db: sqlite3.Connection, lo: int) -> int:
 def read_events(db: sqlite3.Connection, lo: int, hi: int, limit: int) -> list[Event]:
     """The same for people, with times as far as they are known by now."""
     return eras.restamp(read_blocks(db, lo, hi, limit), eras.shifts(eras.stored(db)))
+
+
+def pages(db: sqlite3.Connection, lo: int, hi: int, read: Read = read_events) -> Iterator[list[Event]]:
+    """The events lo..hi, as many at once as a block holds."""
+    while lo <= hi and (events := read(db, lo, hi, block.longest)):
+        yield events
+        lo = events[-1].offset + 1
+
+
+def search(db: sqlite3.Connection, lo: int, hi: int, worth: Callable[[block.Outline], bool]) -> Iterator[Event]:
+    """The events of those blocks of lo..hi that are worth it, by their outlines: a tenth of the work for the others."""
+    for row in stored(db, lo, hi):
+        try:
+            outline = block.outline(row)
+        except StoreDamaged:
+            continue
+        if worth(outline):
+            yield from read_events(db, row.lo, row.hi, row.count)
 
 
 def offset_at(db: sqlite3.Connection, time: int) -> int:

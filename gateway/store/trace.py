@@ -9,10 +9,9 @@ from msgspec import Struct
 from gateway.clock import Clock
 from gateway.event import Event
 from gateway.selection import Globs, Selection
-from gateway.store import block
 from gateway.store.log import Log
 from gateway.store.ranges import Range, columns, from_row, globs_of, text
-from gateway.store.rows import head_of, is_sound, read_events, stored
+from gateway.store.rows import head_of, read_events, search
 
 kept = 20_000
 """Rows of ``delivered``, a second of deliveries each: five and a half hours of steady traffic, months of a quiet site."""
@@ -102,9 +101,8 @@ def chain(db: Connection, event: Event) -> Iterator[Event]:
 
 def effects(db: Connection, offset: int) -> Iterator[Event]:
     """What it caused directly. Reads on to the end of the log, but decodes only blocks that name it as a cause."""
-    for row in stored(db, offset, head_of(db)):
-        if is_sound(row) and offset in block.outline(row).cause.values():
-            yield from (found for found in read_events(db, row.lo, row.hi, row.count) if found.cause == offset)
+    found = search(db, offset, head_of(db), lambda outline: offset in outline.cause.values())
+    return (one for one in found if one.cause == offset)
 
 
 def fates(db: Connection, event: Event, effects: list[Event], subscriptions: dict[str, Globs]) -> list[Fate]:

@@ -9,7 +9,7 @@ from msgspec import Struct, to_builtins
 
 from gateway.event import Quality
 from gateway.store.eras import shifts, stored
-from gateway.store.rows import Statement, offset_at, read_blocks
+from gateway.store.rows import Statement, head_of, offset_at, pages, read_blocks
 from gateway.store.views.cells import Alarm, Bucket, Seen, wider, widths
 from gateway.store.views.fold import Views
 
@@ -94,12 +94,12 @@ class Snapshot:
         self._tables = as_of is None
         if as_of is None:
             self.views, found = load(db)
-            lo, hi = found.lo, _head(db)
+            lo, hi = found.lo, head_of(db)
         else:
             self.views = Views()
             lo, hi = 1, offset_at(db, as_of + 1) - 1
         self.devices = self._registry() if as_of is None else {}
-        for events in _pages(db, lo, hi):
+        for events in pages(db, lo, hi, read_blocks):
             self.views.take(events)
             for event in events:
                 if event.type.startswith("device."):
@@ -107,7 +107,7 @@ class Snapshot:
         if as_of is not None and self.views.unsynced is not None:
             self._put_right(hi)
         self.views.settle()
-        self.begins = next((events[0].offset for events in _pages(db, lo, hi)), lo)
+        self.begins = next((events[0].offset for events in pages(db, lo, hi, read_blocks)), lo)
         """First offset that was looked at: what was given up before it can't be told any more."""
 
     def _put_right(self, hi: int) -> None:
@@ -197,17 +197,3 @@ class Snapshot:
                 "sum": one.sum,
                 "last": one.last,
             }
-
-
-def _head(db: sqlite3.Connection) -> int:
-    return int(db.execute("select coalesce(max(hi), 0) from block").fetchone()[0])
-
-
-def _pages(db: sqlite3.Connection, lo: int, hi: int) -> Iterator[Any]:
-    """The events lo..hi as they were stored."""
-    while lo <= hi:
-        events = read_blocks(db, lo, hi, 1_000)
-        if not events:
-            return
-        yield events
-        lo = events[-1].offset + 1
