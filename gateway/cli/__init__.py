@@ -10,6 +10,7 @@ import pkgutil
 import sys
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from gateway import __version__
 
@@ -23,13 +24,19 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """Leaves examples as they are written; those of its commands are of the same kind."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="redcar",
         description="IoT edge gateway and MQTT event hub whose acknowledgement means: on disk.",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"redcar {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)

@@ -10,15 +10,12 @@ from gateway.cli.common import add_log, folder_of, log_in
 if TYPE_CHECKING:
     from gateway.store.backup import Copy
 
-raw = argparse.RawDescriptionHelpFormatter
-
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the four commands."""
     backup = commands.add_parser(
         "backup",
         help="copy the log while the gateway runs",
-        formatter_class=raw,
         epilog="examples:\n  redcar backup /mnt/usb/events-2026-11-21.db\n\n"
         "The copy is read back before this says that it is done.\n",
     )
@@ -27,7 +24,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     restore = commands.add_parser(
         "restore",
         help="put a copy in the place of the log",
-        formatter_class=raw,
         epilog="examples:\n  systemctl stop redcar && redcar restore /mnt/usb/events-2026-11-21.db\n\n"
         "The files that were there are kept aside. A new epoch begins, and its first event is log.restored.\n",
     )
@@ -36,7 +32,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     repair = commands.add_parser(
         "repair",
         help="look at every byte of the log; if it is damaged, save what can be read",
-        formatter_class=raw,
         epilog="examples:\n  systemctl stop redcar && redcar repair\n\n"
         "exit code: 0 the log is sound, or is now; 3 a gateway runs on it, or there is none\n",
     )
@@ -44,7 +39,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     migrate = commands.add_parser(
         "migrate",
         help="bring the log of an older redcar up to date",
-        formatter_class=raw,
         epilog="examples:\n  redcar migrate --check     what would be done; exit code 1 if anything\n  redcar migrate\n\n"
         "redcar run does the same by itself. Before it a copy is put beside the log.\n",
     )

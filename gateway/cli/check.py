@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.common import misused
+
 if TYPE_CHECKING:
     from gateway.errors import Fault
     from gateway.places import Document
@@ -25,7 +27,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "check",
         help="say everything that is wrong with configurations and rules",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", metavar="FILE", nargs="*", help="redcar.toml, a rule file, or a folder of these")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -68,13 +69,11 @@ def _show(table: str) -> int:
 
 
 def _files(named: list[str]) -> list[Path]:
-    from gateway.errors import ConfigError, Fault
-
     files: list[Path] = []
     for path in map(Path, named):
         found = sorted(path.glob("*.toml")) if path.is_dir() else [path]
         if not found:
-            raise ConfigError([Fault(str(path), 0, "", "there is no .toml file in this folder", "name another")])
+            raise misused("there is no .toml file in this folder", "name another", str(path))
         files += found
     return files
 

@@ -22,9 +22,9 @@ class NoLog(RedcarError):
     """There is nothing to look into."""
 
 
-def misused(problem: str, cure: str) -> ConfigError:
-    """The command itself is faulty: exit code 2."""
-    return ConfigError([Fault("redcar", 0, "", problem, cure)])
+def misused(problem: str, cure: str, what: str = "redcar") -> ConfigError:
+    """The command itself is faulty: exit code 2. ``what``: the command, or the file that it was given."""
+    return ConfigError([Fault(what, 0, "", problem, cure)])
 
 
 def count(text: str) -> int:
@@ -49,13 +49,7 @@ def add_log(parser: argparse.ArgumentParser) -> None:
 
 def log_in(args: argparse.Namespace) -> Path:
     """The file of the log. Raises NoLog if there is none."""
-    from gateway.store import files
-
-    folder, _ = folder_of(args)
-    path = folder / files.name
-    if not path.exists():
-        raise NoLog(f"no log in {folder}: start one with redcar run, or name another folder with --data")
-    return path
+    return _found(args)[0]
 
 
 def open_log(args: argparse.Namespace) -> "Connection":
@@ -63,14 +57,22 @@ def open_log(args: argparse.Namespace) -> "Connection":
     from gateway.sink import Identity
     from gateway.store import files
 
-    folder, name = folder_of(args)
-    path = folder / files.name
-    if not path.exists():
-        raise NoLog(f"no log in {folder}: start one with redcar run, or name another folder with --data")
+    path, name = _found(args)
     db = files.open_to_read(path)
     (epoch,) = db.execute("select value from meta where key = 'epoch'").fetchone()
     args.identity = Identity(name, epoch)
     return db
+
+
+def _found(args: argparse.Namespace) -> tuple[Path, str]:
+    """File of the log and name of the gateway."""
+    from gateway.store import files
+
+    folder, name = folder_of(args)
+    path = folder / files.name
+    if not path.exists():
+        raise NoLog(f"no log in {folder}: start one with redcar run, or name another folder with --data")
+    return path, name
 
 
 def folder_of(args: argparse.Namespace) -> tuple[Path, str]:

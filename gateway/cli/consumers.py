@@ -22,7 +22,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     consumers = commands.add_parser(
         "consumers",
         help="what each reader of the log is still owed",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=examples,
     )
     add_log(consumers)

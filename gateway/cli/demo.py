@@ -10,7 +10,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="a simulated site, with an upstream that is cut off twice",
         description="Eight simulated devices on MQTT over TCP, serial lines and BLE; rules; an upstream broker that is cut"
         " off and brought back; in the end a count of what has arrived. Exit code 0: the count is right; 1: it isn't.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  redcar demo\n  redcar demo --seconds 0          until q is pressed; c cuts the upstream off\n"
         "  redcar demo --rate 1000 --plain\n",
     )

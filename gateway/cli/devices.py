@@ -19,16 +19,13 @@ A device that no binding accepts (allow, names) is offered. What it sends with Q
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands."""
-    raw = argparse.RawDescriptionHelpFormatter
-    devices = commands.add_parser(
-        "devices", help="who speaks, and who is accepted", formatter_class=raw, epilog=examples
-    )
+    devices = commands.add_parser("devices", help="who speaks, and who is accepted", epilog=examples)
     add_log(devices)
     devices.add_argument("--state", choices=["adopted", "offered", "ignored"], help="only these")
     devices.add_argument("--json", action="store_true", help="one object per device and line")
     devices.set_defaults(run=_list)
     for do, help in (("adopt", "store the readings of a device"), ("ignore", "drop what a device sends")):
-        one = commands.add_parser(do, help=help, formatter_class=raw, epilog=examples)
+        one = commands.add_parser(do, help=help, epilog=examples)
         add_log(one)
         one.add_argument("source", metavar="SOURCE", help="as redcar devices shows it")
         one.set_defaults(run=_decide, do=do)

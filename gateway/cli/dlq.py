@@ -31,10 +31,9 @@ at_once = 500
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``dlq list``, ``show``, ``redrive`` and ``drop``."""
-    raw = argparse.RawDescriptionHelpFormatter
-    group = commands.add_parser("dlq", help="what couldn't be read or delivered", formatter_class=raw, epilog=examples)
+    group = commands.add_parser("dlq", help="what couldn't be read or delivered", epilog=examples)
     actions = group.add_subparsers(metavar="ACTION", required=True)
-    list_ = actions.add_parser("list", help="what waits for somebody, oldest first", formatter_class=raw)
+    list_ = actions.add_parser("list", help="what waits for somebody, oldest first")
     list_.set_defaults(run=_list)
     show = actions.add_parser("show", help="one of them, whole")
     show.add_argument("offset", metavar="OFFSET", type=count)

@@ -23,7 +23,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     tail = commands.add_parser(
         "tail",
         help="the newest events, and with -f what comes",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  redcar tail\n  redcar tail -f --type 'alarm.*'\n  redcar tail -f --json | jq .data.temperature\n",
     )
     add_log(tail)
@@ -35,7 +34,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     events = commands.add_parser(
         "events",
         help="stored events of a time or source",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  redcar events --source 'cellar/*' --since 2h\n"
         "  redcar events --type alarm.raised --since 2026-11-01 --until 2026-11-02T06:00 --json\n",
     )

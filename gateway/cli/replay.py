@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from gateway.cli.common import NoLog, act, add_log, misused, moment, open_log, settings_of, show_span, show_time
 
 if TYPE_CHECKING:
+    from sqlite3 import Connection
+
     from gateway.sink import Subscription
 
 examples = """\
@@ -24,7 +26,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     replay = commands.add_parser(
         "replay",
         help="deliver a part of the past again",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=examples,
     )
     add_log(replay)
@@ -112,11 +113,8 @@ def _subscription(args: argparse.Namespace) -> "Subscription":
     raise NoLog(f"there is no subscription {args.consumer}: there is {names}")
 
 
-def _recorded(db: "object", offset: int) -> int:
+def _recorded(db: "Connection", offset: int) -> int:
     """When that offset, or the next one that is left, was stored."""
-    from sqlite3 import Connection
-
     from gateway.store.rows import read_events
 
-    assert isinstance(db, Connection)
     return read_events(db, offset, offset + 1_000_000, 1)[0].recorded

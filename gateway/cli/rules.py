@@ -24,7 +24,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "test",
         help="run the tests that stand beside the rules",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     test.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a rule file, or a folder of them")
     test.set_defaults(run=run)

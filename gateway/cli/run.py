@@ -18,7 +18,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run = commands.add_parser(
         "run",
         help="the gateway",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  redcar run --config redcar.toml\n"
         "  redcar run            ($REDCAR_CONFIG, redcar.toml or /etc/redcar/redcar.toml)\n",
     )

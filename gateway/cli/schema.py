@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from gateway.cli.common import misused
+
 examples = """\
 examples:
   redcar schema                     every type, with a sentence
@@ -16,7 +18,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = commands.add_parser(
         "schema",
         help="what each type of event holds, as JSON Schema",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=examples,
     )
     parser.add_argument("type", metavar="TYPE", nargs="?", help="reading, alarm.raised ...")
@@ -28,15 +29,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def run(args: argparse.Namespace) -> int:
     """Print the list, or schemas."""
     from gateway import schema, versions
-    from gateway.errors import ConfigError, Fault
 
     if args.all:
         print(json.dumps({type: schema.exported(type) for type in schema.types}, indent=2))
     elif args.type in schema.types:
         print(json.dumps(schema.exported(args.type), indent=2))
     elif args.type:
-        cure = f"use {', '.join(schema.types)}"
-        raise ConfigError([Fault("schema", 0, "", f"there is no type '{args.type}'", cure)])
+        raise misused(f"there is no type '{args.type}'", f"use {', '.join(schema.types)}", "schema")
     else:
         for type in schema.types:
             version = versions.current.get(type, 1)

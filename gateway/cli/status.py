@@ -19,7 +19,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     status = commands.add_parser(
         "status",
         help="size, growth and health of the log",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  redcar status\n  redcar status --json\n\n"
         "exit code: 0 all is well; 1 something isn't, and it says what\n",
     )

@@ -31,7 +31,6 @@ def register(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "tls",
         help="make certificates for the listeners",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n"
         "  redcar tls init                          in tls/: a CA and a certificate for this machine's names\n"
         "  redcar tls init --name gateway.lan --name 192.168.1.7\n"

@@ -26,7 +26,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     trace = commands.add_parser(
         "trace",
         help="where an event came from, and what became of it",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=examples,
     )
     add_log(trace)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from gateway.cli.common import misused
+
 examples = """\
 examples:
   redcar user add workshop                          asks for the password, twice
@@ -24,7 +26,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "user",
         help="those who may connect from other machines, and what they may do",
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = group.add_subparsers(metavar="ACTION", required=True)
     add = actions.add_parser("add", help="add a user")
@@ -132,7 +133,6 @@ def _rights(args: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
     from gateway import config
-    from gateway.cli.common import misused
     from gateway.hub.access import Access
     from gateway.hub.reasons import ProtocolError
     from gateway.hub.rights import VERBS
@@ -195,8 +195,6 @@ def _file(args: argparse.Namespace) -> tuple[Path, bool]:
 def _password(args: argparse.Namespace) -> str:
     """Asked without showing it, made, or from a file; never from the command line, which every user of the machine can
     read."""
-    from gateway.errors import ConfigError, Fault
-
     if args.generate:
         import secrets
 
@@ -207,17 +205,8 @@ def _password(args: argparse.Namespace) -> str:
         try:
             lines = Path(args.password_file).read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                [
-                    Fault(
-                        args.password_file,
-                        0,
-                        "",
-                        f"can't be read ({getattr(error, 'strerror', None) or error})".lower(),
-                        "check its name",
-                    )
-                ]
-            ) from None
+            problem = f"can't be read ({getattr(error, 'strerror', None) or error})".lower()
+            raise misused(problem, "check its name", args.password_file) from None
         return lines[0] if lines else ""
     import warnings
     from getpass import GetPassWarning, getpass
@@ -228,9 +217,9 @@ def _password(args: argparse.Namespace) -> str:
         second = getpass("again: ")
     except (EOFError, GetPassWarning):
         problem, cure = "there is no terminal to ask for the password on", "use --password-file FILE"
-        raise ConfigError([Fault("redcar user add", 0, "", problem, cure)]) from None
+        raise misused(problem, cure, "redcar user add") from None
     if second != first:
-        raise ConfigError([Fault("redcar user add", 0, "", "the two passwords differ", "try again")])
+        raise misused("the two passwords differ", "try again", "redcar user add")
     return first
 
 

@@ -5,7 +5,7 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gateway.cli.common import NoLog, act, add_log, harmless, log_in, moment, open_log, show_time
+from gateway.cli.common import NoLog, act, add_log, harmless, log_in, misused, moment, open_log, show_time
 
 examples = """\
 examples:
@@ -24,15 +24,12 @@ _times = ("time", "first", "last_seen", "raised", "start", "acknowledged", "shel
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``views``, ``views show`` and ``views rebuild``."""
-    raw = argparse.RawDescriptionHelpFormatter
-    group = commands.add_parser(
-        "views", help="last values, devices, alarms, roll-ups", formatter_class=raw, epilog=examples
-    )
+    group = commands.add_parser("views", help="last values, devices, alarms, roll-ups", epilog=examples)
     add_log(group)
     group.add_argument("--json", action="store_true", help="JSON, one object per line")
     group.set_defaults(run=run_list)
     actions = group.add_subparsers(metavar="ACTION")
-    show = actions.add_parser("show", help="what is in one", formatter_class=raw, epilog=examples)
+    show = actions.add_parser("show", help="what is in one", epilog=examples)
     show.add_argument("name", metavar="VIEW", help="last, devices, alarms, 1m, 15m, 1h")
     show.add_argument("--source", metavar="GLOB", default="*", help="of these sources")
     show.add_argument("--since", metavar="T", help="roll-ups from then on: 2h, 7d ago, or 2026-11-21T06:00")
@@ -78,11 +75,7 @@ def run_show(args: argparse.Namespace) -> int:
                 print(json.dumps(row) if args.json else _line(row))
         return 0
     if args.name not in names:
-        from gateway.errors import ConfigError, Fault
-
-        raise ConfigError(
-            [Fault("views show", 0, "", f"there is no view '{args.name}'", f"use {', '.join([*names, *own])}")]
-        )
+        raise misused(f"there is no view '{args.name}'", f"use {', '.join([*names, *own])}", "views show")
     found = Snapshot(open_log(args), moment(args.as_of) if args.as_of else None)
     since = moment(args.since) if args.since else 0
     for row in found.rows(args.name, args.source, since):
