@@ -101,16 +101,19 @@ class Broker(Router):
         if member is None:
             session.answer(request, [Reason.UNSPECIFIED] * len(request.filters))
             return None
-        properties = request.properties or {}
-        identifier = properties.get(Property.subscription_identifier, [0])[0]
-        reasons = []
-        wanted = []
+        identifier = (request.properties or {}).get(Property.subscription_identifier, [0])[0]
+        reasons: list[Reason] = []
+        refused: list[tuple[str, str]] = []
+        wanted: list[tuple[Filter, int]] = []
         statements: list[Statement] = []
         for one in request.filters:
-            reason, new = self._grant(member, one, identifier, statements, since)
-            reasons.append(reason)
-            alone = not one.filter.startswith(SHARED)
-            if reason < Reason.UNSPECIFIED and alone and one.retain_handling < 1 + new:
+            if denied := self._denied(member, one.filter):
+                reasons.append(denied[0])
+                refused.append((one.filter, denied[1]))
+                continue
+            new = self._grant(member, one, identifier, statements, since)
+            reasons.append(Reason(one.qos))
+            if not one.filter.startswith(SHARED) and one.retain_handling < 1 + new:
                 wanted.append((one, identifier))
 
         def answer() -> None:
@@ -120,7 +123,7 @@ class Broker(Router):
             session.flush()
 
         self._once_kept(statements, answer)
-        return self._refused(member, request, reasons)
+        return _said(refused)
 
     def _show(self, session: Session, wanted: list[tuple[Filter, int]]) -> int:
         """Send a subscriber what is retained, as it is by now: for filters that name one topic, and for one that has to be
@@ -139,24 +142,6 @@ class Broker(Router):
                 break
         session.flush()
         return done
-
-    def _refused(self, member: Member, request: Subscribe, reasons: list[Reason]) -> str | None:
-        """What may not be had, why, and what would help."""
-        refused = [(one.filter, why) for one, why in zip(request.filters, reasons) if why >= Reason.UNSPECIFIED]
-        if not refused:
-            return None
-        filter, why = refused[0]
-        cures = {
-            Reason.TOPIC_FILTER_INVALID: excess(shared.split(filter)[1], self._limits) or "",
-            Reason.NOT_AUTHORIZED: f"no rule covers it: {self._access.cure(member.user)}",
-            Reason.QUOTA_EXCEEDED: f"{len(member.held)} are held already: raise subscriptions under [limits]",
-        }
-        if len(member.held) < self._limits.subscriptions:
-            cures[Reason.QUOTA_EXCEEDED] = (
-                f"all hold {self.subscriptions} already: raise all_subscriptions under [limits]"
-            )
-        more = f", nor {len(refused) - 1} more" if len(refused) > 1 else ""
-        return f"may not subscribe to {filter[:100]!r}{more}: {cures[why]}"
 
     def unsubscribe(self, session: Session, request: Unsubscribe) -> None:
         """Give up what was had, and answer."""
@@ -213,51 +198,57 @@ class Broker(Router):
             and access.may_have_published(one.user, one.topic, one.client)
         )
 
+    def _denied(self, member: Member, filter: str) -> tuple[Reason, str] | None:
+        """Why a member may not have a filter, with what would help; None if it may."""
+        _, pattern = shared.split(filter)
+        if much := excess(pattern, self._limits):
+            return Reason.TOPIC_FILTER_INVALID, much
+        if not self._access.may_subscribe(member.user, pattern, member.client_id):
+            return Reason.NOT_AUTHORIZED, f"no rule covers it: {self._access.cure(member.user)}"
+        if filter in member.held:
+            return None
+        if len(member.held) >= self._limits.subscriptions:
+            return Reason.QUOTA_EXCEEDED, f"{len(member.held)} are held already: raise subscriptions under [limits]"
+        if self.weight + weight(pattern) > self._limits.all_subscriptions:
+            text = f"all hold {self.subscriptions} already: raise all_subscriptions under [limits]"
+            return Reason.QUOTA_EXCEEDED, text
+        return None
+
     def _grant(
         self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None = None
-    ) -> tuple[Reason, bool]:
-        """The answer to one filter, and whether it is new to this session."""
+    ) -> bool:
+        """Let it have a filter; whether that is new to its session."""
         group, pattern = shared.split(one.filter)
-        if excess(pattern, self._limits):
-            return Reason.TOPIC_FILTER_INVALID, False
-        if not self._access.may_subscribe(member.user, pattern, member.client_id):
-            return Reason.NOT_AUTHORIZED, False
         old = member.held.get(one.filter)
-        if old is None and (
-            len(member.held) >= self._limits.subscriptions
-            or self.weight + weight(pattern) > self._limits.all_subscriptions
-        ):
-            return Reason.QUOTA_EXCEEDED, False
         granted = Subscription(
-            one.filter,
-            one.qos,
-            one.no_local,
-            one.retain_as_published,
-            identifier,
-            pattern=pattern,
-            group=group,
+            one.filter, one.qos, one.no_local, one.retain_as_published, identifier, pattern=pattern, group=group
         )
-        if self._history and group and member.lasting and granted.qos:
-            granted.logged = True
-            granted.since = old.since if old and old.logged else self._history.head
-            if one.filter not in self.groups:
-                position, statement = self._history.make(one.filter, self._history.head)
-                statements.append(statement)
-                self.gather(one.filter, position)
-        elif self._history and not group and (since is not None or (member.lasting and granted.qos)):
-            granted.logged = True
-            head = self._history.head
-            self._feed(member, self._history, statements)
-            granted.since = old.since if old and old.logged else head
-            if since is not None:
-                statements += self._rewind(member, min(since, head))
-                granted.since = min(since, head)
+        if self._history and ((member.lasting and granted.qos) or (since is not None and not group)):
+            self._draw(member, granted, self._history, statements, since)
         self.hold(member, granted)
         if one.filter in self.groups:
             self._join(self.groups[one.filter], member)
         if member.lasting:
             statements.append(lasting.subscribed(member, granted))
-        return Reason(granted.qos), old is None
+        return old is None
+
+    def _draw(
+        self, member: Member, granted: Subscription, history: History, statements: list[Statement], since: int | None
+    ) -> None:
+        """What is stored comes to this subscription from the log: from now on, or from an earlier offset on."""
+        old = member.held.get(granted.filter)
+        granted.logged = True
+        granted.since = old.since if old and old.logged else history.head
+        if granted.group:
+            if granted.filter not in self.groups:
+                position, statement = history.make(granted.filter, history.head)
+                statements.append(statement)
+                self.gather(granted.filter, position)
+            return
+        self._feed(member, history, statements)
+        if since is not None:
+            granted.since = min(since, history.head)
+            statements += self._rewind(member, granted.since)
 
     def _feed(self, member: Member, history: History, statements: list[Statement]) -> None:
         """From now on it gets messages from the log."""
@@ -266,7 +257,9 @@ class Broker(Router):
             if member.lasting:
                 position, statement = history.make(lasting.name(member), history.head)
                 statements.append(statement)
-            self._hire(member, Feed(position, history.head, self._limits.waiting))
+            member.feed = Feed(position, history.head, self._limits.waiting)
+            self.feeds.add(member)
+            self.admitted(member)
 
     def _rewind(self, member: Member, since: int) -> list[Statement]:
         """Look at the log from there on once more, for one subscription; what others had doesn't come again."""
@@ -286,9 +279,12 @@ class Broker(Router):
         member = session.member
         if member is None:
             return
+        if denied := self._denied(member, filter):
+            told(denied[0])
+            return
         statements: list[Statement] = []
-        reason, _ = self._grant(member, Filter(filter, qos), 0, statements, since)
-        self._once_kept(statements, lambda: told(reason))
+        self._grant(member, Filter(filter, qos), 0, statements, since)
+        self._once_kept(statements, lambda: told(Reason(qos)))
 
     def _once_kept(self, statements: list[Statement], then: Callable[[], None]) -> None:
         """Nobody is told of what a power cut could still take back."""
@@ -329,7 +325,6 @@ class Broker(Router):
         if member.session:
             group.came(member)
             if group.present and not group.served:
-                group.served = True
                 self.summoned(group)
 
     def _disband(self, group: Group) -> None:
@@ -337,7 +332,11 @@ class Broker(Router):
             self._history.keep(self._history.drop(group.name))
             self._lose_ways()
 
-    def _hire(self, member: Member, feed: Feed) -> None:
-        member.feed = feed
-        self.feeds.add(member)
-        self.admitted(member)
+
+def _said(refused: list[tuple[str, str]]) -> str | None:
+    """What the operator should know of filters that may not be had: the first, and how many more there are."""
+    if not refused:
+        return None
+    filter, why = refused[0]
+    more = f", nor {len(refused) - 1} more" if len(refused) > 1 else ""
+    return f"may not subscribe to {filter[:100]!r}{more}: {why}"

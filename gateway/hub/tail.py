@@ -26,7 +26,8 @@ class Tail:
         self._broker = broker
         self._history = history
         broker.hired = lambda member: start(self._fetch(member))
-        broker.summoned = lambda group: start(self._serve(group))
+        broker.summoned = self._summon
+        self._start = start
 
     async def run(self) -> None:
         """Follow the log for ever."""
@@ -70,6 +71,10 @@ class Tail:
                 feed.pass_by(through)
             else:
                 await room.wait()
+
+    def _summon(self, group: Group) -> None:
+        group.served = True
+        self._start(self._serve(group))
 
     async def _serve(self, group: Group) -> None:
         """Fetch for a group as long as one of its members is connected: first what has to be sent again."""
