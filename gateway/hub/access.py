@@ -1,21 +1,13 @@
 """Who may connect, and what clients may publish and have.
 
 Without users there is no way in but loopback, where nobody needs a name; once there are some, everybody does, unless
-``anonymous`` is asked for. Hashing takes a tenth of a second and more on a Raspberry Pi, so it is
-done in threads that stand back for everything else, and what was right once is remembered under a key that dies with the
-process. A thousand devices that come back at once should have made passwords (``redcar user add --generate``).
+``anonymous`` is asked for.
 """
 
-import asyncio
-import hashlib
 import ipaddress
 import logging
-import os
-import secrets
 import shlex
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -23,6 +15,7 @@ from gateway.errors import ConfigError, Fault, RedcarError
 from gateway.hub import rights, users
 from gateway.hub.guests import Guesses
 from gateway.hub.limits import Limits
+from gateway.hub.passwords import Passwords
 from gateway.hub.reasons import Reason
 from gateway.hub.topics import OWN, excess
 from gateway.hub.users import NOBODY, Secret, is_name
@@ -30,7 +23,6 @@ from gateway.hub.users import NOBODY, Secret, is_name
 log = logging.getLogger("redcar.hub")
 
 _REMEMBERED = 1000  # clients whose rights are remembered; then all are looked up again
-_THREADS = max(2, min(4, os.cpu_count() or 2))  # scrypt takes 16 MB in each
 
 LOOPBACK_CURE = 'add a user with "redcar user add NAME", or set address = "127.0.0.1"'
 
@@ -86,10 +78,7 @@ class Access:
         without a name, who aren't let in any more."""
         self._stamp: tuple[int, ...] | None = None
         self._guesses = Guesses(self._limits.wrong, time.monotonic)
-        self._key = secrets.token_bytes(32)
-        self._right: dict[str, bytes] = {}  # user -> proof
-        self._trying: dict[bytes, asyncio.Future[bool]] = {}
-        self._threads = ThreadPoolExecutor(_THREADS, "scrypt", _step_back)
+        self._passwords = Passwords()
         self._load()
         self.outdated.clear()
         if acl:
@@ -146,9 +135,11 @@ class Access:
             if not self._users and anonymous:
                 return None  # nobody has a name here yet, and it would have been let in without one
             self._guesses.wrong(address, name)
-            await self._fits(name, NOBODY, password or b"")  # or the time it takes would tell which users there are
+            await self._passwords.fit(
+                name, NOBODY, password or b""
+            )  # or the time it takes would tell which users there are
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"there is no user {name!r}: redcar user add makes one")
-        if not await self._fits(name, secret, password or b""):
+        if not await self._passwords.fit(name, secret, password or b""):
             self._guesses.wrong(address, name)
             cure = f"correct it there, or set another with redcar user passwd {shlex.quote(name)}"
             raise Refused(Reason.BAD_USER_OR_PASSWORD, f"wrong password for user {name!r}: {cure}")
@@ -235,24 +226,7 @@ class Access:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _fits(self, name: str, secret: Secret, password: bytes) -> bool:
-        proof = hashlib.blake2b(repr((name, secret, password)).encode(), key=self._key).digest()
-        if self._right.get(name) == proof:
-            return True
-        trial = self._trying.get(proof)
-        if trial is None:
-            # a hundred devices with one password come back after a power cut: hash it once
-            trial = asyncio.get_running_loop().run_in_executor(self._threads, secret.fits, password)
-            self._trying[proof] = trial
-            trial.add_done_callback(lambda _: self._trying.pop(proof, None))
-        fits = await asyncio.shield(trial)
-        if fits:
-            self._right[name] = proof
-        elif secret.n < NOBODY.n:
-            await self._fits(name, NOBODY, password)  # a wrong one takes its time for everybody
-        return fits
+        self._passwords.close()
 
     def _load(self) -> None:
         if self._path is None:
@@ -265,11 +239,6 @@ class Access:
         if fresh and not self._users and self._anonymous is None:
             self.outdated.add(None)
         self._stamp, self._users = stamp, fresh
-
-
-def _step_back() -> None:
-    """Let this thread go last: a thousand passwords at once mustn't keep anybody's messages waiting."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
