@@ -47,25 +47,24 @@ class Door(Struct, kw_only=True):
         """Get ready for TLS, if it speaks that. Raises ConfigError for files that can't be used."""
         if self.certificate is None:
             return
-        stamp = self._stamp()
         try:
-            self.context = context(self.certificate, self.key, self.client_ca, self.client_crl)
+            self._load(self.certificate)
         except Unusable as error:
             raise ConfigError([Fault("redcar.toml", 0, "listener", error.problem, error.cure)]) from error
-        self.stamp = stamp
 
     def refresh(self, now: int) -> bool:
         """Take renewed files; keep the old ones if the new ones can't be used. Whether somebody may have been shut out.
 
         now  wall clock: a certificate that ends soon is said once a day"""
-        if self.certificate and (day := now // _DAY) != self.looked:
+        if self.certificate is None:
+            return False
+        if (day := now // _DAY) != self.looked:
             self.looked = day
             self._look(self.certificate, datetime.fromtimestamp(now / 1e6, UTC))
-        if self.certificate is None or (stamp := self._stamp()) == self.stamp:
+        if self._stamp() == self.stamp:
             return False
-        self.stamp = stamp
         try:
-            self.context = context(self.certificate, self.key, self.client_ca, self.client_crl)
+            self._load(self.certificate)
         except Unusable as error:
             log.error("%s: the files before still count: %s; %s", self.name, error.problem, error.cure)
             return False
@@ -90,6 +89,11 @@ class Door(Struct, kw_only=True):
     def spoken(self) -> str:
         """What clients have to speak."""
         return "MQTT" + " in WebSocket" * self.websocket + " in TLS" * bool(self.certificate)
+
+    def _load(self, certificate: str) -> None:
+        """Raises Unusable."""
+        self.stamp = self._stamp()
+        self.context = context(certificate, self.key, self.client_ca, self.client_crl)
 
     def _look(self, certificate: str, now: datetime) -> None:
         try:

@@ -7,7 +7,6 @@ from msgspec import Struct, field
 
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import Will
-from gateway.hub.properties import Property
 from gateway.hub.topics import matches
 
 if TYPE_CHECKING:
@@ -91,8 +90,7 @@ class Member:
     def leave(self, now: float) -> None:
         """Its connection ended: count from now."""
         self.due = now + self.expiry if self.expiry < NEVER else _FOREVER
-        delay = (self.will.properties or {}).get(Property.will_delay, 0) if self.will else 0
-        self.will_due = min(now + delay, self.due) if self.will else None
+        self.will_due = min(now + self.will.delay, self.due) if self.will else None
 
     def route(self, topic: str) -> "Route":
         """What of a topic comes to it from the log."""

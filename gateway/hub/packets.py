@@ -6,7 +6,7 @@
 from msgspec import Struct, field
 
 from gateway.hub.inlet import Publish
-from gateway.hub.properties import Kind, Properties
+from gateway.hub.properties import Kind, Properties, Property
 
 V311 = 4
 V5 = 5
@@ -20,6 +20,12 @@ class Will(Struct):
     qos: int = 0
     retain: bool = False
     properties: Properties | None = None
+
+    @property
+    def delay(self) -> int:
+        """Seconds between that and its publication."""
+        seconds: int = (self.properties or {}).get(Property.will_delay, 0)
+        return seconds
 
 
 class Connect(Struct):

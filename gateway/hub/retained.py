@@ -162,7 +162,6 @@ class Retained:
     def _put(self, kept: Kept) -> None:
         message = kept.message
         self._drop(message.topic)
-        size, user = _size(message), message.user
         if not self._is_room(message):
             self._refuse(message)
             self._surplus.add(message.topic)
@@ -170,13 +169,7 @@ class Retained:
         self._tree.put(message.topic, kept)
         self._surplus.discard(message.topic)
         self._leaving.discard(message.topic)
-        self._topics += 1
-        if message.topic.startswith(_OURS):
-            self._ours += 1
-        else:
-            self._bytes += size
-        if user is not None:
-            self._users[user] += 1
+        self._count(message, 1)
 
     def _is_room(self, message: Publish) -> bool:
         """Whether a topic that isn't kept may be."""
@@ -198,16 +191,19 @@ class Retained:
         kept = self._tree.get(topic)
         if kept is not None:
             self._tree.drop(topic)
-            self._topics -= 1
-            if topic.startswith(_OURS):
-                self._ours -= 1
-            else:
-                self._bytes -= _size(kept.message)
-            user = kept.message.user
-            if user is not None:
-                self._users[user] -= 1
-                if not self._users[user]:
-                    del self._users[user]
+            self._count(kept.message, -1)
+
+    def _count(self, message: Publish, by: int) -> None:
+        """One more, or one less, towards the bounds."""
+        self._topics += by
+        if message.topic.startswith(_OURS):
+            self._ours += by
+        else:
+            self._bytes += by * _size(message)
+        if message.user is not None:
+            self._users[message.user] += by
+            if not self._users[message.user]:
+                del self._users[message.user]
 
 
 def _size(message: Publish) -> int:

@@ -13,7 +13,7 @@ from gateway.hub.history import History, Position
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.members import NEVER, Member, Subscription
-from gateway.hub.packets import Connect, Disconnect, Will
+from gateway.hub.packets import Connect, Disconnect
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
 from gateway.hub.session import Session
@@ -99,7 +99,7 @@ class Sessions:
         self._hand_in()
         old = self._broker.members.get(client_id)
         resume = not asked.clean
-        if old and old.will and not (resume and old.lasting and (old.session is None or _delay(old.will))):
+        if old and old.will and not (resume and old.lasting and (old.session is None or old.will.delay)):
             self._publish_will(old)
         if old and not (resume and old.lasting):
             self._end(old)
@@ -215,8 +215,3 @@ class Sessions:
             will.topic, will.payload, will.qos, will.retain, properties or None, member.client_id, member.user
         )
         self._say(member, message)
-
-
-def _delay(will: Will) -> int:
-    delay: int = (will.properties or {}).get(Property.will_delay, 0)
-    return delay
