@@ -48,7 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.parametrize("name", SMALL)
 def test_memory_is_flat_and_the_neighbour_is_served(server: Server, name: str) -> None:
     first = suffered(server, SMALL[name], settle=0.2)
-    second = suffered(server, SMALL[name], settle=0.2, flat=first.after + 20.0)
+    second = suffered(server, SMALL[name], settle=0.2)
     assert first.most - first.before < 100.0
-    assert second.after <= first.after + 20.0, f"{first}; {second}"
+    # not first.after: how much of what it needed the C library gives back to the system differs from time to time
+    assert second.after - first.most < 20.0, f"{first}; {second}"
     assert min(first.answered, second.answered) >= 3
