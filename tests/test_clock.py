@@ -7,130 +7,110 @@ import pytest
 
 from gateway.clock import Clock, Era, Synchronisation, boot_id
 from gateway.event import SECOND
-
-
-class Times:
-    """Both clocks of a machine, in ns as the system gives them."""
-
-    def __init__(self, wall: int = 1_700_000_000 * SECOND) -> None:
-        self.wall_us = wall
-        self.monotonic_us = 5 * SECOND
-        self.synchronised = False
-        self.asked = 0
-
-    def passes(self, seconds: float) -> None:
-        self.wall_us += round(seconds * SECOND)
-        self.monotonic_us += round(seconds * SECOND)
-
-    def ask(self) -> bool:
-        self.asked += 1
-        return self.synchronised
-
-    def clock(self, trust: bool = False) -> Clock:
-        return Clock(lambda: self.wall_us * 1000, lambda: self.monotonic_us * 1000, self.ask, "this-boot", trust)
+from tests.clocks import NOW, Machine
 
 
 def test_times_are_in_microseconds() -> None:
-    clock = Times().clock()
-    assert clock.now() == 1_700_000_000 * SECOND
+    clock = Machine().clock()
+    assert clock.now() == NOW
     assert clock.monotonic() == 5 * SECOND
-    assert clock.boot == "this-boot"
+    assert clock.boot == "boot-1"
 
 
 @pytest.mark.parametrize("moved", [20_000 * 86_400, 3600, 1.001, -1.001, -3600, -20_000 * 86_400])
 def test_a_step_begins_an_era_once(moved: float) -> None:
-    times = Times()
-    clock = times.clock()
+    machine = Machine()
+    clock = machine.clock()
     first = clock.era()
     apart = first.apart
-    times.passes(2)
+    machine.passes(2)
     assert clock.era() is first
-    times.wall_us += round(moved * SECOND)
+    machine.wall += round(moved * SECOND)
     second = clock.era()
     assert second is not first
     assert (first.apart, second.apart - apart) == (apart, round(moved * SECOND))
-    times.passes(2)
+    machine.passes(2)
     assert clock.era() is second
 
 
 @pytest.mark.parametrize("trust", [True, False])
 def test_a_second_and_less_is_no_step(trust: bool) -> None:
-    times = Times()
-    clock = times.clock(trust)
+    machine = Machine()
+    clock = machine.clock(trust)
     era = clock.era()
     for moved in (1.0, -1.0, 0.5):
-        times.passes(10)
-        times.wall_us += round(moved * SECOND)
+        machine.passes(10)
+        machine.wall += round(moved * SECOND)
         assert clock.era() is era
 
 
 def test_slow_corrections_of_a_trusted_clock_never_add_up_to_a_step() -> None:
-    times = Times()
-    clock = times.clock(trust=True)
+    machine = Machine()
+    clock = machine.clock(trust=True)
     era = clock.era()
     for _ in range(10_000):
-        times.passes(5)
-        times.wall_us += 2500  # 500 ppm, the fastest the kernel slews
+        machine.passes(5)
+        machine.wall += 2500  # 500 ppm, the fastest the kernel slews
         assert clock.era() is era
-    assert era.apart == times.wall_us - times.monotonic_us
+    assert era.apart == machine.wall - machine.monotonic
 
 
 def test_a_clock_that_nobody_confirms_drifts_by_a_second_in_an_era() -> None:
-    times = Times()
-    clock = times.clock()
+    machine = Machine()
+    clock = machine.clock()
     eras: list[Era] = []
     for _ in range(1_000):
-        times.passes(5)
-        times.wall_us += 2500
+        machine.passes(5)
+        machine.wall += 2500
         era = clock.era()
         if not eras or era is not eras[-1]:
             eras.append(era)
-        assert abs(times.wall_us - times.monotonic_us - era.apart) <= SECOND
+        assert abs(machine.wall - machine.monotonic - era.apart) <= SECOND
     assert len(eras) == 3
 
 
 def test_trust_won_and_lost_begins_an_era() -> None:
-    times = Times()
-    clock = times.clock()
+    machine = Machine()
+    clock = machine.clock()
     eras = [clock.era()]
-    for times.synchronised in (True, False):
-        times.passes(5)
+    for machine.synchronised in (True, False):
+        machine.passes(5)
         eras.append(clock.era())
     assert [era.trusted for era in eras] == [False, True, False]
 
 
 def test_clock_is_trusted_once_it_is_confirmed() -> None:
-    times = Times(wall=0)
-    clock = times.clock()
+    machine = Machine(wall=0)
+    clock = machine.clock()
     assert not clock.trusted()
-    times.synchronised = True
-    times.passes(5)
+    machine.synchronised = True
+    machine.passes(5)
     assert clock.trusted()
 
 
 def test_the_system_is_asked_at_most_every_five_seconds() -> None:
-    times = Times()
-    clock = times.clock()
+    machine = Machine()
+    clock = machine.clock()
     for _ in range(100):
         clock.trusted()
-        times.passes(0.1)
-    assert times.asked == 2
+        machine.passes(0.1)
+    assert machine.asked == 2
 
 
 def test_a_wall_clock_set_back_doesnt_stop_the_asking() -> None:
-    times = Times()
-    clock = times.clock()
+    machine = Machine()
+    clock = machine.clock()
     clock.trusted()
-    times.wall_us = 0
-    times.monotonic_us += 5 * SECOND
-    times.synchronised = True
+    machine.wall = 0
+    machine.monotonic += 5 * SECOND
+    machine.synchronised = True
     assert clock.trusted()
 
 
 def test_operator_vouches_for_the_clock() -> None:
-    times = Times()
-    assert times.clock(trust=True).trusted()
-    assert times.asked == 0
+    machine = Machine()
+    assert machine.clock(trust=True).trusted()
+    assert machine.asked == 0
 
 
 def test_timesyncds_mark_is_believed(tmp_path: Path) -> None:

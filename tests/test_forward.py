@@ -21,7 +21,7 @@ from gateway.store.log import Log
 from gateway.store.ranges import Flight
 from gateway.supervise import supervise
 from tests.parts import until
-from tests.store.test_log import acknowledged, opened, reading
+from tests.store.logs import acknowledged, opened, reading
 
 
 class Receiver:

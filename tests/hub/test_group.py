@@ -14,8 +14,8 @@ from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect,
 from gateway.hub.properties import Kind, Property
 from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
 from tests.hub.peers import Peer, both, knock
-from tests.hub.test_unwell import hold
 from tests.parts import until
+from tests.store.disk import hold
 
 SHARE = "$share/g/a"
 at_qos = pytest.mark.parametrize("qos", [1, 2])

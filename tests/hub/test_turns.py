@@ -18,7 +18,7 @@ from tests.hub.house import come, house, receive
 from tests.hub.peers import Desk, both, enter, farewell, hub_at, knock, say
 from tests.hub.test_unwell import payloads
 from tests.parts import until
-from tests.store.test_promise import fail_once
+from tests.store.disk import fail_once
 
 
 def comes(connection: Connection, *packets: Packet) -> None:

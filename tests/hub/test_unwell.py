@@ -1,7 +1,6 @@
 """The disk is slow or fails under clients whose sessions last: nobody hears of what isn't on it, nothing is stored twice."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,30 +10,14 @@ import pytest
 from gateway.hub.feed import State, _unpack
 from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
-from gateway.hub.packets import V5, V311, Ack, Connack, Connect, Delivery, Disconnect, Filter, Suback, Subscribe
+from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect, Filter, Suback, Subscribe
 from gateway.hub.properties import Kind, Property
 from gateway.store import log as store_log
-from gateway.store import rows
 from gateway.store.log import Log
 from tests.hub.house import come, house, publish, receive, take
-from tests.hub.peers import enter, knock
+from tests.hub.peers import both, enter, knock
 from tests.parts import until
-from tests.store.test_promise import fail_once
-
-both = pytest.mark.parametrize("version", [V311, V5])
-
-
-def hold(log: Log) -> asyncio.Event:
-    """The next commit, and all after it, waits for the event."""
-    run, go = log.disk._db.run, asyncio.Event()
-
-    async def held(function: Callable[..., Any], *args: Any) -> Any:
-        if function is rows.store:
-            await go.wait()
-        return await run(function, *args)
-
-    log.disk._db.run = held  # type: ignore[method-assign]
-    return go
+from tests.store.disk import fail_once, hold
 
 
 def taken(hub: Hub, count: int) -> bool:

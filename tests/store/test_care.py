@@ -19,12 +19,9 @@ from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.retention import Limits
 from gateway.store.salvage import salvage
+from tests.store.logs import everything, reading
 
 Check = Callable[[Log], Awaitable[object]]
-
-
-def reading(n: int) -> Event:
-    return event("reading", f"plant/air-{n % 3}", {"n": n}, time=1_000_000 + n)
 
 
 def with_log(folder: Path, check: Check, machine: str = "here") -> None:
@@ -45,13 +42,6 @@ async def fill(log: Log, count: int, batch: int = 100) -> None:
         done = log.append([reading(n) for n in range(start, start + batch)])
         assert done is not None
         await done
-
-
-async def everything(log: Log) -> list[Event]:
-    found: list[Event] = []
-    while page := await log.read(found[-1].offset + 1 if found else 1):
-        found += page
-    return found
 
 
 async def until(log: Log, type: str) -> Event:

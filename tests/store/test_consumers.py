@@ -1,22 +1,13 @@
 """Consumers: owed ranges, lanes, and positions that move in one transaction with what was made of them."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
-from gateway.event import Event, event
 from gateway.store.consumers import Consumer, Consumers, Range
 from gateway.store.log import Log
 from gateway.store.reader import process
-from tests.store.test_log import acknowledged, numbers, opened, reading
-
-
-async def consumer(log: Log, name: str = "cloud") -> Consumer:
-    return await (await Consumers.load(log)).open(name)
-
-
-def ranges(found: Consumer) -> list[tuple[str, int, int | None]]:
-    return [(one.lane, one.lo, one.hi) for one in found.ranges]
+from tests.store.logs import acknowledged, numbers, opened, reading
+from tests.store.readers import Doubler, consumer, ranges
 
 
 def live(found: Consumer) -> Range:
@@ -90,38 +81,6 @@ def test_a_new_consumer_may_begin_now(tmp_path: Path) -> None:
         await log.close()
 
     asyncio.run(story())
-
-
-class Doubler:
-    """Emits one event for each reading, and remembers how many it saw."""
-
-    def __init__(self) -> None:
-        self.seen = self.position = 0
-        self.before: Callable[[], object] = lambda: None
-
-    def restore(self, state: bytes | None) -> None:
-        if state:
-            self.seen, self.position = map(int, state.split())
-
-    def handle(self, events: list[Event]) -> list[Event]:
-        self.before()
-        emitted = []
-        for one in events:
-            self.position = one.offset
-            if one.type == "reading":
-                self.seen += 1
-                emitted.append(
-                    event(
-                        "doubled", one.source, {"n": one.data["n"], "seen": self.seen}, time=one.time, cause=one.offset
-                    )
-                )
-        return emitted
-
-    def snapshot(self) -> bytes:
-        return b"%d %d" % (self.seen, self.position)
-
-    def due(self) -> int | None:
-        return None
 
 
 async def until_quiet(log: Log, found: Consumer, head: int) -> None:

@@ -7,34 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import Clock
 from gateway.event import SECOND, Event, Quality, event
 from gateway.store import rows
 from gateway.store.consumers import Consumers
 from gateway.store.eras import Row, Shift, restamp, shifts, stretches
 from gateway.store.log import Log
 from gateway.store.reader import process
+from tests.clocks import NOW, Machine
 
 HOUR = 3600 * SECOND
 YEARS = 10 * 365 * 24 * HOUR
-NOW = 1_790_000_000 * SECOND
-
-
-class Machine:
-    """A computer with both clocks, a boot, and somebody who confirms the time or doesn't."""
-
-    def __init__(self, wall: int, *, synchronised: bool = False, boot: str = "boot-1") -> None:
-        self.wall, self.monotonic, self.synchronised, self.boot = wall, 5 * SECOND, synchronised, boot
-
-    def passes(self, seconds: float) -> None:
-        self.wall += round(seconds * SECOND)
-        self.monotonic += round(seconds * SECOND)
-
-    def reboots(self, wall: int) -> None:
-        self.wall, self.monotonic, self.boot, self.synchronised = wall, 5 * SECOND, f"{self.boot}'", False
-
-    def clock(self) -> Clock:
-        return Clock(lambda: self.wall * 1000, lambda: self.monotonic * 1000, lambda: self.synchronised, self.boot)
 
 
 def reading(log: Log, n: int) -> Event:

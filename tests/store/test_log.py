@@ -5,35 +5,15 @@ import os
 import sqlite3
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gateway.clock import Clock
 from gateway.errors import StoreLocked, StoreNewer
-from gateway.event import Event, event
 from gateway.store import files
 from gateway.store import log as store_log
 from gateway.store.log import Log, Pace, offset_at
 from gateway.store.pace import enough, few
-
-
-def reading(n: int) -> Event:
-    return event("reading", f"plant/air-{n % 3}", {"n": n}, time=1_000_000 + n)
-
-
-async def opened(folder: Path, **settings: Any) -> Log:
-    return await Log.open(folder, Clock(), **settings)
-
-
-async def acknowledged(log: Log, *events: Event) -> None:
-    done = log.append(list(events))
-    assert done is not None
-    await done
-
-
-def numbers(events: list[Event]) -> list[int]:
-    return [one.data["n"] for one in events]
+from tests.store.logs import acknowledged, numbers, opened, reading
 
 
 def test_acknowledged_means_on_disk(tmp_path: Path) -> None:

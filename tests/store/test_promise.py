@@ -21,35 +21,15 @@ from gateway.pages import Pages as LanePages
 from gateway.selection import Globs
 from gateway.store import compact, rows
 from gateway.store.care import Care
-from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.ranges import Flight
 from gateway.store.reader import process
 from gateway.store.retention import Limits
 from gateway.store.views.keep import Keeper
 from tests.parts import until
-from tests.store.test_consumers import Doubler, ranges
-from tests.store.test_log import acknowledged, numbers, opened, reading
-
-
-def fail_once(log: Log, *, stored: bool) -> asyncio.Event:
-    """The next commit fails, with its bytes on the disk or not. The event is set when it has."""
-    disk = log.disk
-    run, failed = disk._db.run, asyncio.Event()
-
-    async def failing(function: Callable[..., Any], *args: Any) -> Any:
-        if function is not rows.store:
-            return await run(function, *args)
-        setattr(disk._db, "run", run)
-        if stored:
-            await run(function, *args)
-        failed.set()
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-        raise error
-
-    setattr(disk._db, "run", failing)
-    return failed
+from tests.store.disk import fail_once
+from tests.store.logs import acknowledged, numbers, opened, reading
+from tests.store.readers import Doubler, consumer, ranges
 
 
 async def table(log: Log, sql: str) -> list[Any]:
@@ -97,7 +77,7 @@ def test_whoever_waits_for_a_writer_that_has_ended_is_told(tmp_path: Path) -> No
 def test_a_position_that_was_split_off_is_not_overtaken_by_an_older_one(tmp_path: Path) -> None:
     async def story() -> None:
         log = await opened(tmp_path)
-        found = await (await Consumers.load(log)).open("cloud")
+        found = await consumer(log)
         await acknowledged(log, *(reading(n) for n in range(10)))
         live = found.owed("live")
         assert live is not None
@@ -106,7 +86,7 @@ def test_a_position_that_was_split_off_is_not_overtaken_by_an_older_one(tmp_path
         await log.close()
 
         log = await opened(tmp_path)
-        found = await (await Consumers.load(log)).open("cloud")
+        found = await consumer(log)
         assert sorted(ranges(found)) == [("backlog", 5, 10), ("live", 11, None)]
         await log.close()
 
@@ -116,8 +96,8 @@ def test_a_position_that_was_split_off_is_not_overtaken_by_an_older_one(tmp_path
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_processor_that_was_told_no_repeats_nothing(stored: bool, tmp_path: Path) -> None:
     async def story() -> None:
-        log = await Log.open(tmp_path, Clock(trust=True), pace=Pace(retry=0.5))
-        found = await (await Consumers.load(log)).open("doubler")
+        log = await opened(tmp_path, pace=Pace(retry=0.5))
+        found = await consumer(log, "doubler")
         doubler = Doubler()
         task = asyncio.create_task(process(log, found, doubler))
         await acknowledged(log, *(reading(n) for n in range(10)))
@@ -144,8 +124,8 @@ def test_a_processor_that_was_told_no_repeats_nothing(stored: bool, tmp_path: Pa
 
 def test_views_count_nothing_twice_though_the_disk_failed_while_they_saved(tmp_path: Path) -> None:
     async def story() -> None:
-        log = await Log.open(tmp_path, Clock(trust=True), pace=Pace(retry=0.5))
-        keeper = Keeper(log, await (await Consumers.load(log)).open("views"))
+        log = await opened(tmp_path, pace=Pace(retry=0.5))
+        keeper = Keeper(log, await consumer(log, "views"))
         task = asyncio.create_task(keeper.run())
         await acknowledged(log, *(reading(n) for n in range(10)))
         await until(lambda: keeper.position > 10)
@@ -171,7 +151,7 @@ def test_what_comes_while_a_damage_is_read_is_not_passed_over(tmp_path: Path) ->
 
     async def story() -> None:
         log = await opened(tmp_path)
-        found = await (await Consumers.load(log)).open("doubler")
+        found = await consumer(log, "doubler")
         await acknowledged(log, *(reading(n) for n in range(10)))
         await log.close()
         with contextlib.closing(sqlite3.connect(log.path)) as db:
@@ -179,7 +159,7 @@ def test_what_comes_while_a_damage_is_read_is_not_passed_over(tmp_path: Path) ->
             db.commit()
 
         log = await opened(tmp_path)
-        found = await (await Consumers.load(log)).open("doubler")
+        found = await consumer(log, "doubler")
         found.state = b"0 0"
         look = log._pages.run
 
@@ -210,7 +190,7 @@ def test_pictures_do_not_fill_the_memory_and_reach_their_readers(tmp_path: Path)
 
     async def story() -> None:
         log = await opened(tmp_path)
-        found = await (await Consumers.load(log)).open("cloud")
+        found = await consumer(log)
         for n in range(70):
             await acknowledged(log, picture(n))
         first = log._ring.first

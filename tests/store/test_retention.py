@@ -14,6 +14,7 @@ from gateway.store.care import Care, steady_since
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace, offset_at
 from gateway.store.retention import Limits
+from tests.store.logs import everything
 
 quick = Pace(pace=0.0, linger=0.0)
 day = 86_400 * SECOND
@@ -44,13 +45,6 @@ async def fill(log: Log, count: int, *, batch: int = 100, alarm_every: int = 0) 
         done = log.append(events)
         assert done is not None
         await done
-
-
-async def everything(log: Log) -> list[Event]:
-    found: list[Event] = []
-    while page := await log.read(found[-1].offset + 1 if found else 1):
-        found += page
-    return found
 
 
 def gaps(events: list[Event], step: str) -> list[Event]:

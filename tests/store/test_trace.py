@@ -12,7 +12,7 @@ from gateway.store import files, trace
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
 from gateway.store.rows import read_events
-from tests.store.test_log import acknowledged, opened, reading
+from tests.store.logs import acknowledged, opened, reading
 
 
 def told(tmp_path: Path, story: Callable[[Log], Awaitable[None]]) -> sqlite3.Connection:

@@ -16,7 +16,7 @@ from gateway.store.log import Log
 from gateway.store.views import keep, rows
 from gateway.store.views.fold import Views
 from gateway.store.views.keep import Keeper
-from tests.store.test_eras import NOW, Machine
+from tests.clocks import NOW, Machine
 
 MINUTE = 60 * SECOND
 START = NOW - NOW % (60 * MINUTE)
