@@ -22,6 +22,7 @@ from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
 from gateway.store.log import Log
 from gateway.store.views.keep import Keeper
+from gateway.waiting import within
 
 every = 10.0  # seconds between two looks at the figures
 at_most = 0.05  # seconds until we look again whether the views have caught up
@@ -58,17 +59,12 @@ class Broadcast:
             if self._due() and self._hub.broker.curious:
                 await self._figures.count()
             self._say()
-            try:
-                async with asyncio.timeout(every):
-                    await self._log.beyond(self._position)
-            except TimeoutError:
+            if not await within(every, self._log.beyond(self._position)):
                 continue
-            head = self._log.head
             if not self._hub.broker.curious:
-                self._position, self._overlooked = head, True
+                self._position, self._overlooked = self._log.head, True
                 continue
-            events = await self._log.read(self._position + 1)
-            self._position = events[-1].offset if events else head
+            events, self._position = await self._log.onward(self._position + 1)
             changed = {one.source for one in events if one.type == "reading"}
             alarms = {str(one.data.get("alarm", "")) for one in events if one.type.startswith("alarm.")}
             await self._caught_up(self._position)

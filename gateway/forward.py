@@ -23,6 +23,7 @@ from gateway.sink import Batch, Outcome, Sink, Subscription
 from gateway.store.consumers import Consumer
 from gateway.store.ranges import Flight, Range
 from gateway.store.trace import Deliveries
+from gateway.waiting import within
 
 page = 1_000
 """Events read at once: what a block holds at most."""
@@ -176,7 +177,7 @@ class Forwarder:
                 await pace.until(batch[0].recorded)
             await limit.take(len(batch))
             if owed.lane != "live" and not self._quiet.is_set():
-                await self._give_way()
+                await within(patience, self._quiet.wait())
             while not owed.tries and self._crowded():
                 await self.consumer.settled.wait()
             if not await self._send(owed, batch, cut):
@@ -246,15 +247,8 @@ class Forwarder:
             retry = []
         self.status.refused += len(dead)
         again = self.consumer.again(sorted(retry), lane="live" if self._strict else "retry-{id}", tries=1)
-        self.consumer.commit(owed, batch.hi, events=dead, also=again, wait=False)
+        self.consumer.log.append(dead, also=[*self.consumer.done(owed, batch.hi), *again], wait=False)
         return not (again and self._strict)
-
-    async def _give_way(self) -> None:
-        try:
-            async with asyncio.timeout(patience):
-                await self._quiet.wait()
-        except TimeoutError:
-            pass
 
     def _crowded(self) -> bool:
         ranges = self.consumer.ranges

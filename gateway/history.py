@@ -77,7 +77,7 @@ class LogPosition:
 
     def commit(self, through: int, state: bytes) -> Future[None]:
         """With the next commit."""
-        return _patient(self._consumer.commit(self._range, through, state=state))
+        return _patient(self._log.append([], also=self._consumer.done(self._range, through, state=state)))
 
     def give_up(self, through: int, count: int, state: bytes) -> None:
         """Beyond the limit of what is kept for a client that is away."""
@@ -85,7 +85,7 @@ class LogPosition:
         ranges = [[lo, through, count]]
         data = {"reason": "client_away", "consumer": self._consumer.name, "ranges": ranges, "count": count}
         gap = event("gap", "gateway", data, time=self._log.clock.now())
-        self._consumer.commit(self._range, through, events=[gap], state=state, wait=False)
+        self._log.append([gap], also=self._consumer.done(self._range, through, state=state), wait=False)
 
 
 class LogHistory:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import socket
 
+from gateway.waiting import within
+
 
 def ready() -> None:
     """Everything is open; what is sent now is taken."""
@@ -19,10 +21,7 @@ async def alive_until(stop: asyncio.Event) -> None:
     """Wait for ``stop``, and pet the watchdog from the event loop meanwhile: a loop that hangs is restarted."""
     every = int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000 / 3
     while not stop.is_set():
-        try:
-            async with asyncio.timeout(every or None):
-                await stop.wait()
-        except TimeoutError:
+        if not await within(every or None, stop.wait()):
             _tell("WATCHDOG=1")
 
 

@@ -139,9 +139,7 @@ class Care:
 
     async def _store(self, events: list[Event], statements: list[tuple[str, tuple[object, ...]]]) -> None:
         """One slice, and what it teaches about the size of the next."""
-        stored = self._log.append(events, also=statements)
-        assert stored is not None
-        await stored
+        await self._log.store(events, also=statements)
         took = self._log.disk.took
         self.worst = max(self.worst, took)
         if took > longest_stall:

@@ -5,7 +5,6 @@ and preload are the same operation, inserting a range. Nothing owed = everything
 """
 
 import asyncio
-from asyncio import Future
 from collections.abc import Iterable, Iterator
 
 from gateway.event import Event
@@ -81,9 +80,7 @@ class Consumer:
         ``events`` say so in the log. Returns once that is on the disk."""
         made = Range(self._ids.take(), lane, lo, hi, globs, speed)
         made.lane = lane.format(id=made.id)
-        stored = self.log.append(list(events), also=[self._insert(made)])
-        assert stored is not None
-        await stored
+        await self.log.store(list(events), also=[self._insert(made)])
         self._take(made)
         return made
 
@@ -99,29 +96,18 @@ class Consumer:
         """Write down the boundaries of the next batches, in one transaction with the position they begin at."""
         self.log.forget(f"owed {range.id}")
         sql = "update owed set lo = ?, tries = ?, flight = ? where id = ?"
-        stored = self.log.append([], also=[(sql, (range.lo, range.tries, text(flight), range.id))])
-        assert stored is not None
-        await stored
+        await self.log.store([], also=[(sql, (range.lo, range.tries, text(flight), range.id))])
         range.flight = flight
 
-    def commit(
-        self,
-        range: Range,
-        through: int,
-        *,
-        events: Iterable[Event] = (),
-        also: Iterable[Statement] = (),
-        state: bytes | None = None,
-        wait: bool = True,
-    ) -> Future[None] | None:
-        """The same as ``advance``, in one transaction with what was made of it."""
+    def done(self, range: Range, through: int, *, state: bytes | None = None) -> list[Statement]:
+        """The same as ``advance``, in one transaction with what was made of it: the statements must go into the next append."""
         range.move(through)
         self.log.forget(f"owed {range.id}")
-        statements = [self._moved(range), *also]
+        statements = [self._moved(range)]
         if state is not None:
             self.log.forget(f"state {self.name}")
             statements.append(self._kept(state))
-        return self.log.append(list(events), also=statements, wait=wait)
+        return statements
 
     def tried(self, range: Range) -> None:
         """Once more nobody could say whether the event at ``lo`` was taken."""
@@ -207,9 +193,7 @@ class Consumers:
         consumer = await self._read(name)
         if not any(found.hi is None for found in consumer.ranges):
             lo = self._log.first if start == "start" else self._log.head + 1
-            made = self._log.append([], also=[consumer.insertion("live", lo, None)])
-            assert made is not None
-            await made
+            await self._log.store([], also=[consumer.insertion("live", lo, None)])
         self._opened[name] = consumer
         return consumer
 

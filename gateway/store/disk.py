@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from gateway.errors import StoreDamaged, StoreFailed, StoreFull
 from gateway.store import block, files, rows
+from gateway.waiting import within
 
 log = logging.getLogger("redcar.log")
 
@@ -134,7 +135,7 @@ class Disk:
             log.error("%s: no room on the disk: nothing is acknowledged until there is; free some space", self._folder)
         if self.ballast.let_go():
             return
-        if await self._closing_within(room_every):
+        if await within(room_every, self.closing.wait()):
             raise StoreFull(f"{self._folder}: no room on the disk: the last events were never acknowledged") from error
 
     def _failing(self, problem: str) -> None:
@@ -151,7 +152,7 @@ class Disk:
     async def _reopened(self, attempt: int) -> int:
         """Open the file anew until it works, at once the first time; give its head."""
         while True:
-            if attempt and await self._closing_within(self._retry):
+            if attempt and await within(self._retry, self.closing.wait()):
                 raise StoreFailed(f"{self._folder}: the disk failed: the last events were never acknowledged")
             attempt += 1
             await self.close()
@@ -160,13 +161,6 @@ class Disk:
                 return await self._db.run(files.begin_again)
             except sqlite3.Error as error:
                 self.health.problem = str(error)
-
-    async def _closing_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self.closing.wait()
-        except TimeoutError:
-            return False
 
 
 def free(folder: Path) -> int:

@@ -27,11 +27,6 @@ from gateway.store.pace import Pace as Pace
 from gateway.store.pages import Pages
 from gateway.store.pressure import GivenUp, burden, weight
 from gateway.store.rows import Statement as Statement
-from gateway.store.rows import columns as columns
-from gateway.store.rows import head_of as head_of
-from gateway.store.rows import offset_at as offset_at
-from gateway.store.rows import read_blocks as read_blocks
-from gateway.store.rows import read_events as read_events
 
 log = logging.getLogger("redcar.log")
 
@@ -174,6 +169,12 @@ class Log(Pages):
             self._gathered.set()
         self._arrived.set()
         return done
+
+    async def store(self, events: Sequence[Event], *, also: Sequence[Statement] = ()) -> None:
+        """The same, and return when they are on the disk. Raises StoreFailed."""
+        stored = self.append(events, also=also)
+        assert stored is not None
+        await stored
 
     def notice_time(self) -> bool:
         """Announce it if the wall clock was set, or has won or lost trust, since the last look: before anything that is

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.event import Event
-from gateway.store import eras, files, rows
+from gateway.store import block, eras, files, rows
 from gateway.store.ring import Ring
 
 log = logging.getLogger("redcar.log")
@@ -35,13 +35,13 @@ class Pages:
         self._shifts: list[eras.Shift] = []
         self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def read(self, lo: int, hi: int | None = None, limit: int = 1_000) -> list[Event]:
+    async def read(self, lo: int, hi: int | None = None, limit: int = block.longest) -> list[Event]:
         """At most ``limit`` events from offset ``lo`` on, up to ``hi``: from memory if they are new, else from the disk.
 
         Offsets may be missing where events were given up; what comes is in order, with times as far as they are known by now."""
         return eras.restamp(await self.read_as_stored(lo, hi, limit), self._shifts)
 
-    async def read_as_stored(self, lo: int, hi: int | None = None, limit: int = 1_000) -> list[Event]:
+    async def read_as_stored(self, lo: int, hi: int | None = None, limit: int = block.longest) -> list[Event]:
         """The same with the times of then: for processors, which meet the clock.* events on their way and must find the same
         events whenever they read them."""
         last = self.head if hi is None else min(hi, self.head)
@@ -60,6 +60,12 @@ class Pages:
                 )
                 self.missed(lo, hi, count)
         return events
+
+    async def onward(self, lo: int, *, as_stored: bool = False) -> tuple[list[Event], int]:
+        """A page from ``lo`` on, and how far one has come with it: where nothing is left, up to what was the newest."""
+        head = self.head  # as of before the read: what comes meanwhile isn't passed over
+        events = await (self.read_as_stored(lo) if as_stored else self.read(lo))
+        return events, events[-1].offset if events else head
 
     def missed(self, lo: int, hi: int, count: int) -> None:
         """Events can't be read: called once for each damage."""

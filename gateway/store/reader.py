@@ -12,9 +12,7 @@ from gateway.event import SECOND, Event, event
 from gateway.store.consumers import Consumer
 from gateway.store.log import Log
 from gateway.store.ranges import Range
-
-page = 1_000
-"""Events per wake-up at most: bounds memory and the time the loop is away from its sockets."""
+from gateway.waiting import within
 
 save_every = 60.0
 """Seconds between saving the state: bounds what a restart sees again. The state of 20 rules for 20 devices is 26 kB."""
@@ -41,15 +39,14 @@ class Processor(Protocol):
 
 async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
     """Run a processor over the log until cancelled; then save where it is."""
-    earlier = log.append([])
-    assert earlier is not None
-    await earlier  # what the try before this one has handed over is in the log now, whatever it was told
+    await log.store([])  # what the try before this one has handed over is in the log now, whatever it was told
     processor.restore(consumer.state)
     range = consumer.owed("live")
     assert range is not None
     if consumer.state is None:
         processor.position = range.lo - 1
-    await _commit(consumer, range, await _seen_again(log, range, processor), processor.snapshot())
+    made = await _seen_again(log, range, processor)
+    await log.store(made, also=consumer.done(range, range.lo - 1, state=processor.snapshot()))
     now = asyncio.get_running_loop().time
     saved, saved_at = range.lo, now()
     try:
@@ -57,12 +54,9 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
             if log.head < range.lo:
                 await _news_or_tick(log, range.lo - 1, processor.due(), save_every if saved < range.lo else None)
             if log.head >= range.lo:
-                head = log.head  # as of before the read: what comes meanwhile isn't passed over
-                events = await log.read_as_stored(range.lo, limit=page)
-                made = processor.handle(events)
-                through = events[-1].offset if events else head
-                if made:
-                    await _commit(consumer, range, made, through=through)
+                events, through = await log.onward(range.lo, as_stored=True)
+                if made := processor.handle(events):
+                    await log.store(made, also=consumer.done(range, through))
                 else:
                     range.move(through)
             if saved < range.lo and now() - saved_at >= save_every:
@@ -74,33 +68,18 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
         raise
 
 
-async def _commit(
-    consumer: Consumer, range: Range, made: list[Event], state: bytes | None = None, through: int | None = None
-) -> None:
-    stored = consumer.commit(range, range.lo - 1 if through is None else through, events=made, state=state)
-    assert stored is not None
-    await stored
-
-
 async def _seen_again(log: Log, range: Range, processor: Processor) -> list[Event]:
     """Bring a state that is older than the position up to it. What comes of that is in the log already, except where the
     processor itself has changed since: that is what this returns."""
     lo = processor.position + 1
     known: set[tuple[str, str, int, bytes]] = set()
     made: list[Event] = []
-    while lo <= log.head and processor.position + 1 < range.lo:
-        events = await log.read_as_stored(lo, limit=page)
-        if not events:
-            break
+    while lo <= log.head and (lo < range.lo or made):  # what was made of the last ones stands after them
+        events, through = await log.onward(lo, as_stored=True)
         made += processor.handle([one for one in events if one.offset < range.lo])
         known |= {_identity(one) for one in events if one.cause}
-        lo = events[-1].offset + 1
-        if lo >= range.lo:
-            processor.position = range.lo - 1
-    while lo <= log.head and made:  # what was made of the last ones stands after them
-        events = await log.read_as_stored(lo, limit=page)
-        known |= {_identity(one) for one in events if one.cause}
-        lo = events[-1].offset + 1 if events else log.head + 1
+        lo = through + 1
+    processor.position = max(processor.position, range.lo - 1)
     return [one for one in made if _identity(one) not in known]
 
 
@@ -113,11 +92,6 @@ async def _news_or_tick(log: Log, position: int, due: int | None, at_most: float
     a tick is appended."""
     rest = None if due is None else max(0.0, (due - log.clock.now()) / SECOND)
     ticks = rest is not None and (at_most is None or rest <= at_most)
-    try:
-        async with asyncio.timeout(rest if ticks else at_most):
-            await log.beyond(position)
-    except TimeoutError:
-        if ticks and due is not None and not log.notice_time():  # else: its timers move along with the clock
-            ticked = log.append([event("tick", "gateway", {}, time=max(due, log.clock.now()))])
-            assert ticked is not None
-            await ticked
+    came = await within(rest if ticks else at_most, log.beyond(position))
+    if not came and ticks and due is not None and not log.notice_time():  # else: its timers move along with the clock
+        await log.store([event("tick", "gateway", {}, time=max(due, log.clock.now()))])

@@ -20,7 +20,6 @@ from gateway.store import block, files, opening, rows
 from gateway.store.carve import carve
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
-from gateway.store.rows import Statement
 
 log = logging.getLogger("redcar.salvage")
 
@@ -56,7 +55,7 @@ async def _salvage(log_: Log, consumers: Consumers, aside: Path, pause: Callable
                 at = batch[-1].hi + 1
                 good = [row for row in batch if _is_whole(row, made.lost)]
                 made.events += sum(row.count for row in good)
-                await _store(log_, [], [rows.insertion(row, "ignore") for row in good])
+                await log_.store([], also=[rows.insertion(row, "ignore") for row in good])
                 await pause(2 * log_.disk.took)
             if made.lost or end is None:
                 await _from_the_bytes(log_, aside, made, everything=end is None)
@@ -72,7 +71,7 @@ async def _from_the_bytes(log_: Log, aside: Path, made: Salvaged, *, everything:
     wanted = {piece.lo: piece.crc for piece in taken}
     pieces = carve(aside)
     while batch := await asyncio.to_thread(_picked, pieces, wanted):
-        await _store(log_, [], [rows.insertion(row, "ignore") for row in batch])
+        await log_.store([], also=[rows.insertion(row, "ignore") for row in batch])
     made.events += sum(piece.count for piece in taken)
     if everything:
         made.beyond = taken[-1].hi if taken else 0
@@ -166,12 +165,6 @@ def _owed(db: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
         return []
 
 
-async def _store(log_: Log, events: list[Any], statements: list[Statement]) -> None:
-    stored = log_.append(events, also=statements)
-    assert stored is not None
-    await stored
-
-
 async def _finish(
     log_: Log, consumers: Consumers, aside: Path, made: Salvaged, owed: list[tuple[str, int, int | None]]
 ) -> None:
@@ -191,4 +184,4 @@ async def _finish(
         if made.beyond is not None:
             gap["beyond"] = made.beyond
         happened.append(event("gap", "gateway", gap, time=now))
-    await _store(log_, happened, statements)
+    await log_.store(happened, also=statements)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store import files
-from gateway.store.log import head_of, read_blocks
+from gateway.store.rows import head_of, read_blocks
 from tests.parts import need
 
 root = Path(__file__).parent.parent.parent

@@ -11,8 +11,9 @@ import pytest
 from gateway.errors import StoreLocked, StoreNewer
 from gateway.store import files
 from gateway.store import log as store_log
-from gateway.store.log import Log, Pace, offset_at
+from gateway.store.log import Log, Pace
 from gateway.store.pace import enough, few
+from gateway.store.rows import offset_at
 from tests.store.logs import acknowledged, numbers, opened, reading
 
 

@@ -13,8 +13,9 @@ from gateway.event import SECOND, Event, event
 from gateway.store import files, retention
 from gateway.store.care import Care
 from gateway.store.consumers import Consumers
-from gateway.store.log import Log, Pace, read_blocks
+from gateway.store.log import Log, Pace
 from gateway.store.retention import Limits
+from gateway.store.rows import read_blocks
 
 step = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 40)),

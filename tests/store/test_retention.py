@@ -12,8 +12,9 @@ from gateway.event import SECOND, Event, event
 from gateway.store import compact, eras, files, retention
 from gateway.store.care import Care, steady_since
 from gateway.store.consumers import Consumers
-from gateway.store.log import Log, Pace, offset_at
+from gateway.store.log import Log, Pace
 from gateway.store.retention import Limits
+from gateway.store.rows import offset_at
 from tests.store.logs import everything
 
 quick = Pace(pace=0.0, linger=0.0)

@@ -25,14 +25,12 @@ from msgspec import Struct
 from gateway.errors import ConfigError, Fault
 from gateway.event import Event
 from gateway.selection import Selection
-from gateway.store import files
+from gateway.store import block, files
 from gateway.store.log import Log
 
 log = logging.getLogger("redcar.views")
 
 name = "views.db"
-
-page = 1_000
 
 once_in = 1.0
 """Seconds between transactions of a view that keeps up: each costs a sync of the card."""
@@ -150,11 +148,10 @@ async def follow(log_: Log, custom: Custom) -> None:
         selection = Selection(custom.types, custom.sources)
         while True:
             await log_.beyond(lo - 1)
-            head = log_.head
-            events = await log_.read(lo, limit=page)
-            lo = (events[-1].offset if events else head) + 1
+            events, through = await log_.onward(lo)
+            lo = through + 1
             await db.run(_apply, custom, selection.of(events), lo)
-            if len(events) < page:
+            if len(events) < block.longest:
                 await asyncio.sleep(once_in)
     except sqlite3.Error as error:
         log.error(

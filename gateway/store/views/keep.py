@@ -12,11 +12,13 @@ from gateway.store.log import Log, Statement
 from gateway.store.views import rows
 from gateway.store.views.cells import widths
 from gateway.store.views.fold import Views
+from gateway.waiting import within
 
 save_every = 10.0
 """Seconds between writing rows and position."""
 
-page = 1_000
+look_every = 1.0
+"""Seconds between looks whether it is time to save, or somebody wants to rebuild, while nothing happens."""
 
 most = 20_000
 """Changed rows that are written before their time: bounds memory while catching up."""
@@ -40,7 +42,7 @@ class Keeper:
         """Follow the log until cancelled; then save."""
         while True:
             async with self._at_work:
-                await self._write([])  # what was saved last is on the disk now, whatever happened since
+                await self._log.store([])  # what was saved last is on the disk now, whatever happened since
                 self.views, found = await self._log.look(rows.load)
                 self.position = found.lo
                 await self._follow(found.lo)
@@ -54,29 +56,20 @@ class Keeper:
                 if saved < lo and (now() - saved_at >= save_every or len(self.views.minutes) > most):
                     self._save(lo)
                     saved, saved_at = lo, now()
-                if self._log.head < lo:
-                    await self._news(lo - 1)
-                    continue
-                head = self._log.head
-                events = await self._log.read_as_stored(lo, limit=page)
-                self.views.take(events)
-                lo = self.position = (events[-1].offset if events else head) + 1
+                if await within(look_every, self._log.beyond(lo - 1)):
+                    events, through = await self._log.onward(lo, as_stored=True)
+                    self.views.take(events)
+                    lo = self.position = through + 1
         finally:
             if saved < lo:
                 self._save(lo)
 
-    async def _news(self, position: int) -> None:
-        """Wait for an event, a second at most: somebody may want to save or rebuild."""
-        try:
-            async with asyncio.timeout(1.0):
-                await self._log.beyond(position)
-        except TimeoutError:
-            pass
-
     def _save(self, lo: int) -> None:
         live = self._consumer.owed("live")
         assert live is not None
-        self._consumer.commit(live, lo - 1, also=rows.statements(self.views), state=self.views.snapshot(), wait=False)
+        made = rows.statements(self.views)
+        also = [*made, *self._consumer.done(live, lo - 1, state=self.views.snapshot())]
+        self._log.append([], also=also, wait=False)
 
     async def rebuild(self) -> int:
         """Make everything anew from the log and swap it in, in one transaction; returns the number of events it took.
@@ -90,7 +83,7 @@ class Keeper:
             self._asked -= 1
 
     async def _rebuild(self) -> int:
-        await self._write([])  # what was saved last is on the disk now
+        await self._log.store([])  # what was saved last is on the disk now
         old, _ = await self._log.look(rows.load)
         views = Views()
         for of in old.cells.values():
@@ -102,19 +95,17 @@ class Keeper:
         for table in rows.tables:
             made.append((f"drop table if exists {_fresh}{table}", ()))
             made.append((await self._definition(table), ()))
-        await self._write(made)
+        await self._log.store([], also=made)
         lo, count, oldest = 1, 0, None
         while lo <= self._log.head:
-            events = await self._log.read_as_stored(lo, limit=page)
-            if not events:
-                break
-            if oldest is None:
+            events, through = await self._log.onward(lo, as_stored=True)
+            if oldest is None and events:
                 oldest = events[0].time
             views.take(events)
             count += len(events)
-            lo = events[-1].offset + 1
+            lo = through + 1
             if len(views.minutes) > most:
-                await self._write(rows.statements(views, _fresh))
+                await self._log.store([], also=rows.statements(views, _fresh))
             await asyncio.sleep(0)
         made = rows.statements(views, _fresh)
         if oldest is not None:
@@ -127,16 +118,9 @@ class Keeper:
             made += [(f"drop table {table}", ()), (f"alter table {_fresh}{table} rename to {table}", ())]
         live = self._consumer.owed("live")
         assert live is not None
-        stored = self._consumer.commit(live, lo - 1, also=made, state=views.snapshot())
-        assert stored is not None
-        await stored
+        await self._log.store([], also=[*made, *self._consumer.done(live, lo - 1, state=views.snapshot())])
         self.views = views
         return count
-
-    async def _write(self, made: list[Statement]) -> None:
-        stored = self._log.append([], also=made)
-        assert stored is not None
-        await stored
 
     async def _definition(self, table: str) -> str:
         ((sql,),) = await self._log.query("select sql from sqlite_master where name = ?", table)
