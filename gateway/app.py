@@ -118,7 +118,8 @@ async def open_gateway(
         await _open_sessions(gateway)
         if gateway.hub.tail:
             tasks.keep("subscribers", gateway.hub.tail.run)
-        broadcast = Broadcast(gateway.hub, gateway.log, gateway.views, settings.gateway.name)
+        alarms = [rule.name for rule in rules.rules]
+        broadcast = Broadcast(gateway.hub, gateway.log, gateway.views, settings.gateway.name, alarms)
         opened.callback(broadcast.close)
         tasks.keep("broadcast", broadcast.run)
         gateway.ports = [

@@ -2,7 +2,8 @@
 
     redcar/status               {"status": "online", "name": "plant-7", "version": "0.1.0"}; offline before it stops
     redcar/state/<source>       flat JSON of the last values that can be believed: {"temperature": 4.1, "_time": ...}
-    redcar/alarms/<name>        {"active": true, "sources": {"cellar/air-1": {"severity": ..., "since": ..., ...}}}
+    redcar/alarms/<name>        {"active": true, "sources": {"cellar/air-1": {"severity": ..., "since": ..., ...}}}; for every
+                                rule, so that who was away while an alarm was cleared knows it, also after a restart
     $SYS/broker/...             the figures that dashboards for other brokers show; every 10 s; see ``figures.py``
 
 A state is put into words when somebody listens or asks, not with every reading. Events themselves are on redcar/events/, from
@@ -33,16 +34,16 @@ _BAD = Quality.no_data
 
 
 class Broadcast:
-    """Follows the log behind the views, and says what has changed."""
+    """Follows the log behind the views, and says what has changed. ``rules``: names of alarms that can be."""
 
-    def __init__(self, hub: Hub, log: Log, keeper: Keeper, name: str) -> None:
+    def __init__(self, hub: Hub, log: Log, keeper: Keeper, name: str, rules: Iterable[str] = ()) -> None:
         self._hub = hub
         self._log = log
         self._keeper = keeper
         self._name = name
         self._stale: set[str] = set()
         self._alarms: set[str] = set()
-        self._told: set[str] = set()
+        self._told = set(rules)
         self._position = log.head
         self._overlooked = True  # the log goes on, and nobody listens
         self._figures = Figures(hub, log)

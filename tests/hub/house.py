@@ -1,6 +1,6 @@
 """A whole gateway to test against: the hub on a real log, which can be closed, killed and opened again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from tests.hub.peers import Peer, _open, knock
 
 
 @asynccontextmanager
-async def house(folder: Path, **more: Any) -> AsyncIterator[tuple[Gateway, int]]:
+async def house(folder: Path, rules: Sequence[str] = (), **more: Any) -> AsyncIterator[tuple[Gateway, int]]:
     """A gateway on that folder, and the port of its hub."""
-    settings = Settings(gateway=Who(name="test", data=str(folder)), listener=[Listener(port=0)], **more)
+    settings = Settings(
+        gateway=Who(name="test", data=str(folder), rules=list(rules)), listener=[Listener(port=0)], **more
+    )
     try:
         async with open_gateway(settings, clock=Clock(trust=True)) as gateway:
             yield gateway, gateway.ports[0]

@@ -108,6 +108,29 @@ def test_state_alarms_and_status_are_retained(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_who_missed_that_an_alarm_was_cleared_hears_it_after_a_restart(tmp_path: Path) -> None:
+    """Said for every rule: a dashboard would go on to show as active what it hears nothing more of."""
+
+    async def story() -> None:
+        file = tmp_path / "rules.toml"
+        file.write_text('[rule.warm]\non = "*"\nwhen = "temperature > 5 °C"\n')
+        for n in (1, 2):
+            async with house(tmp_path / "data", rules=[str(file)], binding=[CLAIM]) as (_, port):
+                peer, _ = await come(port, expiry=None)
+                if n == 1:
+                    await publish(port, '{"temperature": 9}', '{"temperature": 4}', topic="plant/cellar/air-1")
+                    await since(peer, "start", "redcar/events/cellar/air-1/alarm.cleared")
+                    await receive(peer, 1)
+                await take(peer, "redcar/alarms/#", qos=0)
+                (told,) = await receive(peer, 1)
+                assert told.message.topic == "redcar/alarms/warm"
+                while payload(told)["active"]:  # the views are behind
+                    (told,) = await receive(peer, 1)
+                assert payload(told)["sources"] == {}
+
+    asyncio.run(story())
+
+
 def test_the_figures_that_dashboards_expect(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as (_, port):
