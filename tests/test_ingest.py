@@ -1,54 +1,19 @@
 """The path of a reading, from a message or a link to the log."""
 
-import asyncio
 import struct
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from gateway import driver
-from gateway.clock import Clock
-from gateway.devices import Devices
 from gateway.driver import Advert, Context
-from gateway.event import Event
+from gateway.event import SECOND, Event
 from gateway.hub.inlet import Publish, Read
 from gateway.ingest import Bound, Ingest
 from gateway.patterns import compiled
-from gateway.store.log import Log
-
-
-def bind(kind: str, **settings: Any) -> Bound:
-    found = driver.load(kind)
-    binding = found.config(driver=kind, **settings)
-    return Bound(binding, found, Context(binding))
-
-
-def told(tmp_path: Path, bound: list[Bound], story: Callable[[Ingest], Awaitable[None]]) -> list[Event]:
-    """What is in the log after the story."""
-
-    async def run() -> list[Event]:
-        log = await Log.open(tmp_path, Clock(trust=True))
-        await story(Ingest(log, log.clock, Devices(), bound))
-        await log.close()
-        log = await Log.open(tmp_path, Clock(trust=True))
-        events = await log.read(1)
-        await log.close()
-        return events
-
-    return asyncio.run(run())
-
-
-def published(tmp_path: Path, bound: list[Bound], *messages: Publish) -> list[Event]:
-    async def story(ingest: Ingest) -> None:
-        for message in messages:
-            stored = ingest.publish([Read([message])])
-            if stored:
-                await stored
-
-    return told(tmp_path, bound, story)
+from tests.clocks import NOW, Machine
+from tests.entrance import PLANT, bind, published, told
 
 
 def short(events: list[Event]) -> list[tuple[str, str]]:
@@ -57,9 +22,6 @@ def short(events: list[Event]) -> list[tuple[str, str]]:
 
 def air(payload: bytes, qos: int = 1, topic: str = "plant/cellar/air-1") -> Publish:
     return Publish(topic, payload, qos)
-
-
-PLANT = {"topics": ["plant/{area}/{device}"], "source": "{area}/{device}"}
 
 
 def test_a_claimed_message_becomes_a_reading(tmp_path: Path) -> None:
@@ -158,27 +120,18 @@ def test_a_stream_is_taken_in_pieces(tmp_path: Path) -> None:
 
 
 def test_a_last_will_and_silence_take_a_device_offline(tmp_path: Path) -> None:
-    now = [0]
-    clock = Clock(lambda: now[0], lambda: now[0], trust=True)
+    machine = Machine()
 
-    async def run() -> list[Event]:
-        log = await Log.open(tmp_path, clock)
-        bound = [bind("json", **PLANT, allow=["*"], silent_after=5.0)]
-        ingest = Ingest(log, clock, Devices(), bound)
+    async def story(ingest: Ingest) -> None:
         ingest.publish([Read([air(b'{"temperature": 4.5}')])])
-        now[0] += 4_000_000_000
+        machine.passes(4)
         ingest.watch()
-        now[0] += 2_000_000_000
+        machine.passes(2)
         ingest.watch()
         ingest.watch()
         ingest.publish([Read([air(b'{"temperature": 4.5}')])])
-        await log.close()
-        log = await Log.open(tmp_path, clock)
-        events = await log.read(1)
-        await log.close()
-        return events
 
-    events = asyncio.run(run())
+    events = told(tmp_path, [bind("json", **PLANT, allow=["*"], silent_after=5.0)], story, machine.clock(trust=True))
     assert [one.type for one in events] == [
         "device.adopted",
         "device.online",
@@ -230,3 +183,18 @@ def test_a_driver_that_fails_costs_the_message_and_not_the_connection(
     assert [record.message for record in caplog.records] == [
         f"cellar/air-1: the driver json fails at what it got, please report it: {type(bug).__name__}: {bug}"
     ]
+
+
+def test_a_device_whose_clock_is_wrong_is_told_once_and_stored_at_its_arrival(tmp_path: Path) -> None:
+    times = (-86_400, 59, 61, 3600, -1)  # seconds from now
+
+    async def story(ingest: Ingest) -> None:
+        for one in times:
+            ingest.publish([Read([air(b'{"temperature": 4.5, "timestamp": %d}' % (NOW // SECOND + one))])])
+
+    events = told(tmp_path, [bind("json", **PLANT, allow=["*"])], story, Machine().clock(trust=True))
+    readings = [one for one in events if one.type == "reading"]
+    assert [(one.time - NOW) // SECOND for one in readings] == [-86_400, 59, 0, 0, -1]
+    assert ["_quality" in one.data for one in readings] == [False, False, True, True, False]
+    said = [(one.type, one.data["seconds"]) for one in events if "clock" in one.type]
+    assert said == [("device.clock_wrong", 61.0), ("device.clock_right", -1.0)]

@@ -12,8 +12,8 @@ from gateway.hub.doors import Door
 from gateway.hub.packets import V5, V311, Connack, Connect, Filter, Subscribe, Will
 from gateway.hub.properties import Property
 from gateway.hub.users import add_user
+from tests.hub.frames import frame, shake
 from tests.hub.peers import Desk, Peer, hub_at, knock, say
-from tests.hub.test_websocket import frame, shake
 from tests.parts import until
 
 SECRET = "hunter2-canary"

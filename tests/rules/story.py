@@ -46,6 +46,16 @@ def line(alarm: Event) -> str:
     return f"{int(second) if second == int(second) else second}s {alarm.source} {alarm.data['alarm']} {state}"
 
 
+class Device:
+    """As much of a device as compiled rules touch."""
+
+    def __init__(self, numbers: dict[str, float], texts: dict[str, str] | None = None) -> None:
+        self.numbers = numbers
+        self.texts = texts or {}
+        self.seen: dict[str, int] = {}
+        self.memories: dict[Any, Any] = {}
+
+
 class Log:
     """An engine and the log around it: numbers events, feeds alarms back, and ticks when asked to."""
 

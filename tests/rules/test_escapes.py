@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from rules.check import Checker
+from rules.compile import compile_rule
 from rules.tokens import ClauseError
+from tests.rules.story import Device
 
 LINES = (Path(__file__).parent / "escapes.txt").read_text().splitlines()
 ATTEMPTS = [
@@ -37,9 +39,6 @@ def test_refused(text: str) -> None:
 @pytest.mark.parametrize("name", ["numbers0", "t1", "active", "now", "devices", "found", "it0", "None", "self", "exec"])
 def test_no_name_of_ours_can_be_reached(name: str) -> None:
     """A metric may be called like a variable of the compiled function: it is a key in quotes there."""
-    from rules.compile import compile_rule
-    from tests.rules.test_truth import Device
-
     condition = Checker(None, "extremes", 0).condition(f"{name} > 1")
     judge, _ = compile_rule(condition, condition, None, "hold")([Device({name: 2.0})], {})
     assert judge(False, 0) is True

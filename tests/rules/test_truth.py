@@ -1,7 +1,6 @@
 """Three-valued logic: the compiled functions against the definition, by table and by chance."""
 
 from itertools import product
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,18 +8,9 @@ from hypothesis import strategies as st
 
 from rules.compile import compile_glance, compile_rule
 from rules.meaning import Arithmetic, Comparison, Condition, Constant, Function, Logic, Meaning, Metric, Not
+from tests.rules.story import Device
 
 TRUTHS = (True, False, None)
-
-
-class Device:
-    """As much of a device as compiled rules touch."""
-
-    def __init__(self, numbers: dict[str, float], texts: dict[str, str] | None = None) -> None:
-        self.numbers = numbers
-        self.texts = texts or {}
-        self.seen: dict[str, int] = {}
-        self.memories: dict[Any, Any] = {}
 
 
 class Instance:
