@@ -16,7 +16,7 @@ from gateway.clock import Clock
 from gateway.deadletters import undelivered
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.event import SECOND, Event
-from gateway.pages import Pace, Pages
+from gateway.lane import ReadAhead, Tempo
 from gateway.rates import Limit, Meter
 from gateway.selection import Globs, Selection
 from gateway.sink import Batch, Outcome, Sink, Subscription
@@ -134,9 +134,9 @@ class Forwarder:
 
     async def _lane(self, lane: str) -> None:
         log_ = self.consumer.log
-        pages = Pages(log_, 4 * page if self._fixed else page)  # fixing boundaries costs a commit per page
+        pages = ReadAhead(log_, 4 * page if self._fixed else page)  # fixing boundaries costs a commit per page
         self.status.rates[lane] = Meter()
-        pace: Pace | None = None
+        tempo: Tempo | None = None
         try:
             while owed := self.consumer.owed(lane):
                 if owed.hi is None:
@@ -149,13 +149,13 @@ class Forwarder:
                     self.consumer.advance(owed, pages.end(owed) or head)
                     continue
                 pages.ahead(owed, events[-1].offset + 1)
-                pace = pace or (Pace(owed.speed, events[0].recorded) if owed.speed else None)
-                await self._page(owed, events, pace)
+                tempo = tempo or (Tempo(owed.speed, events[0].recorded) if owed.speed else None)
+                await self._page(owed, events, tempo)
         finally:
             pages.drop()
             self.status.rates.pop(lane, None)
 
-    async def _page(self, owed: Range, events: list[Event], pace: Pace | None) -> None:
+    async def _page(self, owed: Range, events: list[Event], tempo: Tempo | None) -> None:
         wanted = self._wanted(owed, events)
         if not wanted and not owed.flight:
             self.consumer.advance(owed, events[-1].offset)
@@ -173,8 +173,8 @@ class Forwarder:
             if not batch:  # what was in it is gone
                 self.consumer.advance(owed, cut)
                 continue
-            if pace:
-                await pace.until(batch[0].recorded)
+            if tempo:
+                await tempo.until(batch[0].recorded)
             await limit.take(len(batch))
             if owed.lane != "live" and not self._quiet.is_set():
                 await within(patience, self._quiet.wait())

@@ -16,8 +16,8 @@ import pytest
 from gateway.clock import Clock
 from gateway.errors import StoreFailed
 from gateway.event import Event, event
+from gateway.lane import ReadAhead
 from gateway.operate import Replay
-from gateway.pages import Pages as LanePages
 from gateway.selection import Globs
 from gateway.store import compact, rows
 from gateway.store.care import Care
@@ -203,7 +203,7 @@ def test_pictures_do_not_fill_the_memory_and_reach_their_readers(tmp_path: Path)
         live = found.owed("live")
         assert live is not None
         live.flight = Flight([20, 40], Globs(["*"], ["*"]))
-        assert [one.offset for one in await LanePages(log, 4_000).of(live)] == list(range(1, 41))
+        assert [one.offset for one in await ReadAhead(log, 4_000).of(live)] == list(range(1, 41))
         await log.close()
 
     asyncio.run(story())

@@ -8,8 +8,8 @@ from gateway.store.log import Log
 from gateway.store.ranges import Range
 
 
-class Pages:
-    """Reads the pages of a lane, the next one while the one before is being delivered."""
+class ReadAhead:
+    """The pages of a lane: the next one is read while the one before is being delivered."""
 
     def __init__(self, log: Log, size: int) -> None:
         self._log = log
@@ -51,7 +51,7 @@ class Pages:
             self._next = None
 
 
-class Pace:
+class Tempo:
     """The speed of a replay: a multiple of that of the recording."""
 
     def __init__(self, speed: float, first: int) -> None:
