@@ -41,9 +41,6 @@ class Config(Binding, kw_only=True):
     device: Paths = field(default_factory=list)
 
 
-longest = (
-    2048  # bytes; the longest line recorded has 620. A longer one is noise: what follows is read from the next end on
-)
 PAIR = re.compile(
     r"([A-Za-z][\w. -]{0,39}?)\s*[=:]\s*([+-]?\d{1,20}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,3})?)"
     r"(?:[ ]?([^\s\d,;=:]{1,9})(?!\S*\s*[=:]))?"

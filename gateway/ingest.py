@@ -181,9 +181,11 @@ class Ingest:
             (one for one in routes if isinstance(item, one.bound.driver.input) and one.source == letter.source), None
         )
 
-    def store(self, events: list[Event], also: Sequence[Statement] = ()) -> Future[None] | None:
-        """Append events, and what happened to devices meanwhile; None if there is nothing."""
-        return self._append(events, list(also), wait=True)
+    async def store(self, events: list[Event], also: Sequence[Statement] = ()) -> None:
+        """Append events, and what happened to devices meanwhile; return when they are on the disk. Raises StoreFailed."""
+        stored = self._append(events, list(also), wait=True)
+        assert stored is not None
+        await stored
 
     def watch(self) -> None:
         """Notice who went silent."""

@@ -121,9 +121,7 @@ class Operator:
             raise Declined(f"{name} is in use: take its subscription out of the configuration first")
         lost = consumer.lag
         said = event("consumer.forgotten", "gateway", {"consumer": name, "owed": lost}, time=self._clock.now())
-        stored = self._ingest.store([said], consumer.end())
-        assert stored is not None
-        await stored
+        await self._ingest.store([said], consumer.end())
         return {"consumer": name, "owed": lost}
 
     async def replay(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -164,9 +162,7 @@ class Operator:
             statements += again
             events += [deadletters.settled(one, deadletters.redriven, now) for one in those]
             told += [{"offset": one.offset, "done": True, "said": f"owed to {name} again"} for one in those]
-        stored = self._ingest.store(events, statements)
-        if stored:
-            await stored
+        await self._ingest.store(events, statements)
         return told
 
     def _decode(self, letter: Event, events: list[Event]) -> str | None:
@@ -188,9 +184,7 @@ class Operator:
         """Take them off the list; the log keeps them, and that they were dropped."""
         letters = await self._letters(_read(request, Letters).offsets)
         now = self._clock.now()
-        stored = self._ingest.store([deadletters.settled(one, deadletters.dropped, now) for one in letters])
-        if stored:
-            await stored
+        await self._ingest.store([deadletters.settled(one, deadletters.dropped, now) for one in letters])
         return [{"offset": one.offset, "done": True, "said": "dropped"} for one in letters]
 
     async def _letters(self, offsets: list[int]) -> list[Event]:
@@ -220,14 +214,14 @@ class Operator:
         device = self._device(request)
         if not device.adopted:
             self._devices.adopt(device, self._clock.now())
-        await self._changed()
+        await self._ingest.store([])
 
     async def ignore(self, request: dict[str, Any]) -> None:
         """From now on what it sends is dropped."""
         device = self._device(request)
         if not device.ignored:
             self._devices.ignore(device, self._clock.now())
-        await self._changed()
+        await self._ingest.store([])
 
     def _device(self, request: dict[str, Any]) -> Device:
         source = _read(request, Named).source
@@ -235,11 +229,6 @@ class Operator:
         if device is None:
             raise Declined(f"nobody called {source} was ever heard: see redcar devices")
         return device
-
-    async def _changed(self) -> None:
-        stored = self._ingest.store([])
-        if stored:
-            await stored
 
 
 def _read(request: dict[str, Any], type: type[S]) -> S:

@@ -19,7 +19,7 @@ largest = 1e30
 WORDS = frozenset(("and", "or", "not", "for", "then", "within", "no", "true", "false"))
 """Names that aren't metrics."""
 
-MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+_MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
 
 class ClauseError(RedcarError):
@@ -45,7 +45,7 @@ class Token(Struct, frozen=True):
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z0-9][A-Za-z0-9_]*)?")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)(?![\w°%/])", re.ASCII)
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)(?![\w°%/])", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _UNIT = re.compile(r" ?([^\W\d_]|[°˚%‰])[\w°%‰·/]*(?<!/)")
 _TEXT = re.compile(r'"([^"\n]{0,200})"')
@@ -70,13 +70,17 @@ def tokens(clause: str) -> list[Token]:
         found.append(token)
 
 
+def microseconds(duration: re.Match[str]) -> int:
+    """What a match of DURATION stands for."""
+    return round(float(duration[1]) * _MICROSECONDS[duration[2]])
+
+
 def _next(clause: str, at: int) -> tuple[Token, int]:
     column = at + 1
     if match := _NAME.match(clause, at):
         return Token("word" if match[0] in WORDS else "name", match[0], column), match.end()
-    if match := _DURATION.match(clause, at):
-        microseconds = round(float(match[1]) * MICROSECONDS[match[2]])
-        return Token("duration", match[0], column, microseconds), match.end()
+    if match := DURATION.match(clause, at):
+        return Token("duration", match[0], column, microseconds(match)), match.end()
     if match := _NUMBER.match(clause, at):
         value, end, unit = float(match[0]), match.end(), None
         if value > largest:

@@ -18,7 +18,7 @@ from gateway.catalogue import UnitError, canonical, convert
 from gateway.event import Event, event
 from rules.engine import Engine
 from rules.rule import Expected, Line, RuleSet, Trial
-from rules.tokens import MICROSECONDS
+from rules.tokens import DURATION, microseconds
 
 most_lines = 100_000
 """Readings of one test; ``every 1ms`` over a year is a mistake, not a test."""
@@ -27,7 +27,6 @@ begin = 1_700_000_000_000_000
 """Virtual time 0, an arbitrary moment in 2023."""
 
 _EVERY = re.compile(r"(\S+?)\.\.(\S+)\s+every\s+(\S+)\s+(.*)")
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*(\S*)")
 
 
@@ -41,10 +40,10 @@ class BadLine(Exception):
 
 def time_of(text: str, line: str = "") -> int:
     """A duration in µs."""
-    match = _TIME.fullmatch(text)
+    match = DURATION.fullmatch(text)
     if not match:
         raise BadLine(line, f"'{text}' isn't a time", "write a duration such as 90s, 5m or 2h")
-    return round(float(match[1]) * MICROSECONDS[match[2]])
+    return microseconds(match)
 
 
 def read_given(text: str) -> tuple[Line, ...]:
