@@ -1,13 +1,12 @@
 """Who is a member, and who subscribes to what. No sockets, no clock. Who gets what is in ``routes.py``."""
 
-from asyncio import Future
 from collections.abc import Callable, Iterable
 
-from gateway.hub import lasting, shared
+from gateway.hub import lasting
 from gateway.hub.access import Access
 from gateway.hub.feed import Feed
 from gateway.hub.group import Group
-from gateway.hub.history import History, Position
+from gateway.hub.history import History, Position, once_stored
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.members import Member, Subscription
@@ -17,7 +16,7 @@ from gateway.hub.reasons import Reason
 from gateway.hub.retained import Retained
 from gateway.hub.routes import Router
 from gateway.hub.session import Session
-from gateway.hub.topics import SHARED, excess, weight
+from gateway.hub.topics import SHARED, excess, split, weight
 from gateway.hub.turns import Later, Turns
 
 TAKEN_OVER = "another connection came with this client id: if it isn't the same device, give each an id of its own"
@@ -200,7 +199,7 @@ class Broker(Router):
 
     def _denied(self, member: Member, filter: str) -> tuple[Reason, str] | None:
         """Why a member may not have a filter, with what would help; None if it may."""
-        _, pattern = shared.split(filter)
+        _, pattern = split(filter)
         if much := excess(pattern, self._limits):
             return Reason.TOPIC_FILTER_INVALID, much
         if not self._access.may_subscribe(member.user, pattern, member.client_id):
@@ -218,7 +217,7 @@ class Broker(Router):
         self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None = None
     ) -> bool:
         """Let it have a filter; whether that is new to its session."""
-        group, pattern = shared.split(one.filter)
+        group, pattern = split(one.filter)
         old = member.held.get(one.filter)
         granted = Subscription(
             one.filter, one.qos, one.no_local, one.retain_as_published, identifier, pattern=pattern, group=group
@@ -288,15 +287,10 @@ class Broker(Router):
 
     def _once_kept(self, statements: list[Statement], then: Callable[[], None]) -> None:
         """Nobody is told of what a power cut could still take back."""
-        if not statements or not self._history:
+        if statements and self._history:
+            once_stored(self._history.keep(statements), then)
+        else:
             then()
-            return
-
-        def kept(done: Future[None]) -> None:
-            if not done.cancelled() and not done.exception():
-                then()
-
-        self._history.keep(statements).add_done_callback(kept)
 
     def admitted(self, member: Member) -> None:
         """It was told that it is connected: go on with what it is owed."""
@@ -313,7 +307,7 @@ class Broker(Router):
         """From now on those who share this filter get what is stored from the log."""
         group = self.groups[filter] = Group(filter, position, position.through, self._limits.waiting)
         group.ended = lambda: self._disband(group)
-        name, pattern = shared.split(filter)
+        name, pattern = split(filter)
         for (member, shares), subscription in (self._tree.get(pattern) or {}).items():
             if shares == name:
                 group.members[member] = subscription

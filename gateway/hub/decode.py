@@ -164,12 +164,7 @@ def _publish(body: Body) -> Delivery:
 
 
 def _ack(body: Body) -> Ack:
-    packet = Ack(body.kind, body.id())
-    if body.five and body.left:
-        packet.reason = body.byte()
-        if body.left:
-            packet.properties = body.properties()
-    return packet
+    return Ack(body.kind, body.id(), *_reason(body))
 
 
 def _subscribe(body: Body) -> Subscribe:
@@ -207,18 +202,20 @@ def _unsuback(body: Body) -> Unsuback:
 
 
 def _disconnect(body: Body) -> Disconnect:
-    packet = Disconnect()
-    if body.five and body.left:
-        packet.reason = body.byte()
-        if body.left:
-            packet.properties = body.properties()
-    return packet
+    return Disconnect(*_reason(body))
 
 
 def _auth(body: Body) -> Auth:
     if not body.five:
         raise malformed("packet type 15 doesn't exist in MQTT 3.1.1")
     return Auth(body.byte(), body.properties()) if body.left else Auth()
+
+
+def _reason(body: Body) -> tuple[int, Properties | None]:
+    """Reason code and properties, each of which may be left out with all that follows (3.4.2.1, 3.14.2.1)."""
+    if not (body.five and body.left):
+        return 0, None
+    return body.byte(), body.properties() if body.left else None
 
 
 _DECODE: dict[Kind, Callable[[Body], Packet]] = {

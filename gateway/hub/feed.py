@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from gateway.hub.backlog import Backlog
-from gateway.hub.history import Position
-from gateway.hub.inlet import Publish
+from gateway.hub.history import Position, Told, once_stored
 
 if TYPE_CHECKING:
+    from gateway.hub.members import Route
     from gateway.hub.outbox import Outbox
 
 _SLACK = 1_000  # offsets that a session which is away, and owed nothing, may lag behind on the disk
@@ -117,18 +117,24 @@ class Feed:
         self.save()
         self.wake()
 
-    def offer(self, offset: int, message: Publish, qos: int, retain: bool, identifiers: Sequence[int]) -> bool:
-        """Send it, unless the client has it. False: there is no room, it stays in the log."""
-        out = self.out
+    def offer(self, one: Told, route: "Route | None") -> bool:
+        """Send it, unless the client has it. False: there is no room, it stays in the log.
+
+        route  by which it comes; None: by none any more, but it was in flight"""
+        out, offset = self.out, one.offset
         if out is None:
             return False
         if offset in self._done or offset in self._flying:
             return True
         if offset in self._again:
             qos = self._again[offset]
-        elif offset <= self._reach:
+        elif route is None or offset <= self._reach:
             return True
-        if not out.deliver_logged(message, qos, retain, identifiers, offset, offset <= self._sent):
+        else:
+            qos = min(one.message.qos, route.qos)
+        retain = route is not None and one.message.retain and route.retain_as_published
+        identifiers = route.identifiers if route else ()
+        if not out.deliver_logged(one.message, qos, retain, identifiers, offset, offset <= self._sent):
             return False
         self._again.pop(offset, None)
         if offset > self._sent:
@@ -172,15 +178,13 @@ class Feed:
             return
         through = self._prune()
         self._saved = through
-        stored = self._position.commit(through, self._state())
 
-        def released(_: object) -> None:
-            if not stored.cancelled() and not stored.exception():
-                self._certain.update(id for id in ready if id in self._releasing)
-                for id in ready:
-                    send(id)
+        def release() -> None:
+            self._certain.update(id for id in ready if id in self._releasing)
+            for id in ready:
+                send(id)
 
-        stored.add_done_callback(released)
+        once_stored(self._position.commit(through, self._state()), release)
 
     def pass_by(self, offset: int) -> None:
         """Nothing up to this offset is for this client, or it has been sent."""

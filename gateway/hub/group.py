@@ -10,19 +10,16 @@ When a member's session ends, others get what it had at QoS 1; at QoS 2 nobody d
 """
 
 import asyncio
-from asyncio import Future
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import msgspec
 from msgspec import Struct
 
 from gateway.hub.backlog import Backlog
-from gateway.hub.history import Position, Told
+from gateway.hub.history import Position, Told, once_stored
 from gateway.hub.members import Member, Route, Subscription
 from gateway.hub.outbox import logged_id
-from gateway.hub.shared import split
-from gateway.hub.topics import matches
+from gateway.hub.topics import matches, split
 
 _SLACK = 1_000  # offsets that a group whose members are all away, and that is owed nothing, may lag behind on the disk
 
@@ -307,11 +304,9 @@ class Group:
             return
         chosen, self._chosen = self._chosen, []
         ready, self._ready = self._ready, []
-        self._position.commit(self.seen, self._state()).add_done_callback(partial(self._stored_, chosen, ready))
+        once_stored(self._position.commit(self.seen, self._state()), lambda: self._go_on(chosen, ready))
 
-    def _stored_(self, chosen: list[tuple[Told, Turn]], ready: list[tuple[int, Turn]], done: Future[None]) -> None:
-        if done.cancelled() or done.exception():
-            return
+    def _go_on(self, chosen: list[tuple[Told, Turn]], ready: list[tuple[int, Turn]]) -> None:
         for one, turn in chosen:
             if self._turns.get(one.offset) is turn:
                 turn.certain = True

@@ -24,6 +24,16 @@ class Told(Struct, gc=False):
         return properties is not None and properties.get(Property.message_expiry) == 0
 
 
+def once_stored(future: Future[None], then: Callable[[], object]) -> None:
+    """Go on when that is on the disk; never, if it can't be any more."""
+
+    def done(_: object) -> None:
+        if not future.cancelled() and not future.exception():
+            then()
+
+    future.add_done_callback(done)
+
+
 class Position(Protocol):
     """How far one session has come in the log, and what it noted there."""
 

@@ -11,7 +11,7 @@ import msgspec
 from gateway.hub.inlet import Statement
 from gateway.hub.members import Member, Subscription
 from gateway.hub.packets import Will
-from gateway.hub.shared import split
+from gateway.hub.topics import split
 
 SESSIONS = "select client, user, expiry, ended, will from session"
 SUBSCRIPTIONS = "select client, filter, qos, options, identifier, since from subscription"

@@ -21,7 +21,7 @@ from msgspec import Meta, Struct, field
 from gateway.errors import ConfigError
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.topics import OWN, check_filter, is_level, matches
-from gateway.places import Place, read, spoken
+from gateway.places import Document, Place, read, spoken
 from gateway.typed import shown, table, unknown
 
 OWN_TREE = "%u/#"
@@ -133,22 +133,27 @@ def load(file: Path) -> Rights:
         rule = table(Rule, one, document, ("rule", index))
         if rule:
             rules.append(rule)
-            for name in ("publish", "subscribe", "receive"):
-                for number, filter in enumerate(getattr(rule, name) or ()):
-                    place: Place = ("rule", index, name, number)
-                    try:
-                        check_filter(filter)
-                    except ProtocolError as error:
-                        document.fault(place, str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
-                    if name == "publish" and filter.startswith(("$", OWN)):
-                        problem = f"{shown(filter)} is Redcar's own: no rule lets others publish there"
-                        document.fault(place, problem, "delete it; asking for the past below redcar/replay/ needs none")
-            if not rule.publish and not rule.subscribe and rule.receive is None:
-                cure = "write publish, subscribe or receive = [...] in it, or delete it"
-                document.fault(("rule", index), "this rule allows nothing", cure)
+            _check(rule, index, document)
     if document.faults:
         raise ConfigError(document.faults)
     return Rights(rules, lambda place: f"{document.file}:{document.line(place)}: {spoken(place)}")
+
+
+def _check(rule: Rule, index: int, document: Document) -> None:
+    """Note what is wrong with a rule."""
+    for verb in VERBS:
+        for number, filter in enumerate(getattr(rule, verb) or ()):
+            place: Place = ("rule", index, verb, number)
+            try:
+                check_filter(filter)
+            except ProtocolError as error:
+                document.fault(place, str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
+            if verb == "publish" and filter.startswith(("$", OWN)):
+                problem = f"{shown(filter)} is Redcar's own: no rule lets others publish there"
+                document.fault(place, problem, "delete it; asking for the past below redcar/replay/ needs none")
+    if not rule.publish and not rule.subscribe and rule.receive is None:
+        cure = "write publish, subscribe or receive = [...] in it, or delete it"
+        document.fault(("rule", index), "this rule allows nothing", cure)
 
 
 def covers(grant: str, asked: str) -> bool:

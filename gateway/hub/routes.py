@@ -135,9 +135,7 @@ class Router:
                 continue
             if (route is None or one.expired) and not begun:
                 continue
-            qos = min(one.message.qos, route.qos) if route else 0
-            retain = bool(route and one.message.retain and route.retain_as_published)
-            if not feed.offer(one.offset, one.message, qos, retain, route.identifiers if route else ()):
+            if not feed.offer(one, route):
                 feed.seen = max(one.offset - 1, 0)
                 session.flush()
                 return False
@@ -170,8 +168,7 @@ class Router:
         if left is None:
             return False
         if feed.live:
-            retain = one.message.retain and left.retain_as_published
-            if feed.offer(one.offset, one.message, min(one.message.qos, left.qos), retain, left.identifiers):
+            if feed.offer(one, left):
                 self.sent += 1
                 return True
             feed.live = False

@@ -12,14 +12,6 @@ if TYPE_CHECKING:
     from gateway.hub.group import Group
 
 
-def split(filter: str) -> tuple[str, str]:
-    """Group and filter; the group is empty where the filter isn't shared."""
-    if not filter.startswith("$share/"):
-        return "", filter
-    _, group, pattern = filter.split("/", 2)
-    return group, pattern
-
-
 def route(routes: list[Route], group: "Group | None") -> Route:
     """The route of a group."""
     first = routes[0]

@@ -42,11 +42,10 @@ def check_filter(filter: str) -> None:
     """Raise if it can't be a topic filter."""
     if not filter:
         raise ProtocolError(Reason.PROTOCOL_ERROR, "an empty topic filter [MQTT-4.7.3-1]")
-    if filter.startswith(SHARED):
-        group, _, pattern = filter[len(SHARED) :].partition("/")
-        if not (is_level(group) and pattern):
-            text = f"{filter!r} isn't $share/<group>/<filter> [MQTT-4.8.2-1] [MQTT-4.8.2-2]"
-            raise ProtocolError(Reason.TOPIC_FILTER_INVALID, text)
+    group, pattern = split(filter)
+    if filter.startswith(SHARED) and not (is_level(group) and pattern):
+        text = f"{filter!r} isn't $share/<group>/<filter> [MQTT-4.8.2-1] [MQTT-4.8.2-2]"
+        raise ProtocolError(Reason.TOPIC_FILTER_INVALID, text)
     if "#" not in filter and "+" not in filter:
         return
     levels = filter.split("/")
@@ -57,6 +56,14 @@ def check_filter(filter: str) -> None:
             )
     if "#" in levels[:-1]:
         raise ProtocolError(Reason.TOPIC_FILTER_INVALID, f"# isn't last in {filter!r} [MQTT-4.7.1-1]")
+
+
+def split(filter: str) -> tuple[str, str]:
+    """Group and filter; the group is empty where the filter isn't shared."""
+    if not filter.startswith(SHARED):
+        return "", filter
+    group, _, pattern = filter[len(SHARED) :].partition("/")
+    return group, pattern
 
 
 def excess(topic: str, limits: Limits) -> str | None:

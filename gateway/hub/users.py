@@ -21,6 +21,10 @@ _MADE = 16  # n for a made password: nobody can guess 128 random bits, so checki
 _FORBIDDEN = re.compile(r"[+#/\s\x00-\x1f\x7f-\x9f]")
 
 
+def _hash(password: bytes, salt: bytes, n: int, r: int, p: int, size: int) -> bytes:
+    return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=1 << 28, dklen=size)
+
+
 class Secret(Struct, frozen=True):
     n: int
     r: int
@@ -29,9 +33,7 @@ class Secret(Struct, frozen=True):
     hash: bytes
 
     def fits(self, password: bytes) -> bool:
-        own = hashlib.scrypt(
-            password, salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=1 << 28, dklen=len(self.hash)
-        )
+        own = _hash(password, self.salt, self.n, self.r, self.p, len(self.hash))
         return hmac.compare_digest(own, self.hash)
 
 
@@ -53,8 +55,7 @@ def add_user(path: Path, name: str, password: str, *, made: bool = False) -> Non
     users = read(path)
     salt = secrets.token_bytes(16)
     n = _MADE if made else _N
-    hash = hashlib.scrypt(password.encode(), salt=salt, n=n, r=_R, p=_P, maxmem=1 << 28, dklen=32)
-    users[name] = Secret(n, _R, _P, salt, hash)
+    users[name] = Secret(n, _R, _P, salt, _hash(password.encode(), salt, n, _R, _P, 32))
     _write(path, users)
 
 

@@ -2,10 +2,9 @@
 
 from msgspec import Struct
 
-from gateway.hub import shared
 from gateway.hub.access import Access
 from gateway.hub.rights import Grant, covers
-from gateway.hub.topics import OWN, check_filter, matches
+from gateway.hub.topics import OWN, check_filter, matches, split
 
 _ALL = "clients without a name may do everything until access.acl names a file of rules"
 
@@ -31,7 +30,7 @@ def granted(access: Access, user: str | None, client: str) -> list[Grant]:
 def decide(access: Access, user: str | None, client: str, topic: str) -> list[Decision]:
     """About one topic; about a filter only whether it may be subscribed to. Raises ProtocolError if it is neither."""
     check_filter(topic)
-    group, filter = shared.split(topic)
+    group, filter = split(topic)
     grants = granted(access, user, client)
     rules = access.in_force(user)
     source = "receive" if rules and rules.narrow(user) else "subscribe"
@@ -41,19 +40,13 @@ def decide(access: Access, user: str | None, client: str, topic: str) -> list[De
         found = (one for one in grants if one.verb == verb and fits(one.filter, filter))
         return next((one.where if one.where == _ALL else f"{one.where}: {one.filter}" for one in found), _ALL)
 
-    found = []
-    plain = not group and "+" not in filter and "#" not in filter
-    if plain:
-        refused = access.may_publish(user, filter, client)
-        found.append(Decision("publish", refused is None, refused[1] if refused else first("publish")))
-    may = access.may_subscribe(user, filter, client)
     apart = f" (+ and # don't stand for {OWN} and $ topics: name them)" if filter.startswith(("$", OWN)) else ""
-    found.append(
-        Decision("subscribe", may, first("subscribe") if may else f"no rule covers it{apart}: {access.cure(user)}")
-    )
-    if plain:
-        may = access.may_receive(user, filter, client)
-        found.append(
-            Decision("receive", may, first(source) if may else f"no rule covers it{apart}: {access.cure(user)}")
-        )
-    return found
+    missing = f"no rule covers it{apart}: {access.cure(user)}"
+    may = access.may_subscribe(user, filter, client)
+    subscribe = Decision("subscribe", may, first("subscribe") if may else missing)
+    if group or "+" in filter or "#" in filter:
+        return [subscribe]
+    refused = access.may_publish(user, filter, client)
+    publish = Decision("publish", refused is None, refused[1] if refused else first("publish"))
+    may = access.may_receive(user, filter, client)
+    return [publish, subscribe, Decision("receive", may, first(source) if may else missing)]
