@@ -62,7 +62,7 @@ class Group:
     """Its name is the filter, $share/<group>/<filter>.
 
     seen     everything up to here was given to somebody; this is its position in the store
-    live     the tail of the log hands new messages over; ``idle``: all are away, and there is nothing for them so far
+    live     the tail of the log hands new messages over; ``idle``: nobody takes any, and there is nothing for them so far
     wake     called when there is something to send again, or room for more
     ended    called when nobody is left
     served   a task fetches for it
@@ -182,6 +182,10 @@ class Group:
             if given_up:
                 self.seen = max(self.seen, given_up[0])
                 self._position.give_up(self.seen, given_up[1], self._state())
+
+    def follow(self) -> None:
+        """It has come to where the tail is."""
+        self.live, self.idle = True, False
 
     def hand(self, one: Told, routes: list[Route]) -> bool:
         """The next message, for one of these. False: none has room, it stays in the log."""

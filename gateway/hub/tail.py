@@ -88,7 +88,7 @@ class Tail:
                 if not self._broker.handed_again(group, due, told):
                     await room.wait()
             elif begin >= self.position:
-                group.live = True
+                group.follow()
                 await room.wait()
             else:
                 told, through = await self._history.read(begin + 1, self.position, group.wanted, group.wanted)

@@ -354,6 +354,31 @@ def test_what_comes_while_a_member_is_being_let_in_waits_for_it(tmp_path: Path) 
     asyncio.run(story())
 
 
+@both
+@at_qos
+def test_somebody_else_comes_while_a_member_is_being_let_in(version: int, qos: int, tmp_path: Path) -> None:
+    """Then the group is looked after already, though nobody of it can be sent anything: all waits, the first message, too."""
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            await (await member(port, "m1", version, qos)).close()
+            await away(gateway, 1)
+            kept = asyncio.get_running_loop().create_future()
+            with pytest.MonkeyPatch.context() as held:
+                held.setattr(gateway.hub.sessions._history, "keep", lambda statements: kept)
+                peer = await knock(port, version)
+                peer.send(Connect("m1", version, clean=False, properties={Property.session_expiry: 3600}))
+                await until(lambda: gateway.hub.broker.members["m1"].session)
+                await publish(port, *texts(3), qos=qos)
+                tail = gateway.hub.tail
+                await until(lambda: tail and tail.position == gateway.log.head)
+            kept.set_result(None)
+            assert isinstance(await peer.got(), Connack)
+            assert await drain(peer, 3) == texts(3)
+
+    asyncio.run(story())
+
+
 def test_a_message_of_before_is_not_theirs(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as (_, port):
