@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from io import StringIO
 from itertools import islice, pairwise
 from pathlib import Path
@@ -29,11 +29,8 @@ from gateway.demo.upstream import Upstream
 from gateway.demo.watch import Picture
 from gateway.errors import SinkUnavailable
 from gateway.event import Event, event
-from gateway.hub.access import Access
-from gateway.hub.inlet import Publish, Read
-from gateway.hub.listener import Hub
-from gateway.hub.retained import Retained
 from gateway.sink import Batch, Identity
+from tests.hub.peers import Desk, hub_at
 from tests.parts import until
 from tests.sinks.receivers import open_sink
 
@@ -262,42 +259,22 @@ def test_site_at_a_hub(tmp_path: Path) -> None:
         site = await Site.start(tmp_path, upstream=1, rate=200)
         settings = config.load(site.file)
         assert {binding.link.partition(":")[0] for binding in settings.binding} == {"hub", "serial", "sim"}
-        inlet = Acknowledging()
-        hub = Hub(inlet, Retained(), Access(None, True))
+        desk = Desk()
         line = os.open(tmp_path / "lathe", os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            await site.connect(await hub.listen("127.0.0.1", 0))
-            await until(lambda: len(inlet.taken) > 300)
-            assert os.read(line, 1_000).startswith(b"temp=")
-            sent = await site.stop()
-        finally:
-            await site.close()
-            await hub.close()
+        async with hub_at(desk) as (_, port):
+            try:
+                await site.connect(port)
+                await until(lambda: len(desk.messages) > 300)
+                assert os.read(line, 1_000).startswith(b"temp=")
+                sent = await site.stop()
+            finally:
+                await site.close()
         assert sent.sent == sent.acknowledged
-        assert sum(sent.sent.values()) == len(inlet.taken)
+        assert sum(sent.sent.values()) == len(desk.messages)
         assert len(sent.sent) == 5
         os.close(line)
 
     asyncio.run(story())
-
-
-class Acknowledging:
-    """An inlet that stores nothing and says at once that it did."""
-
-    full = False
-
-    def __init__(self) -> None:
-        self.taken: list[Publish] = []
-        self.on_room: Callable[[], None] = lambda: None
-
-    def publish(self, reads: list[Read], also: Sequence[object] = ()) -> asyncio.Future[None] | None:
-        self.taken += [message for read in reads for message in read.messages]
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
-
-    def refused(self, messages: list[Publish]) -> None:
-        raise NotImplementedError
 
 
 def pictured(**changed: Any) -> Picture:

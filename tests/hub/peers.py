@@ -32,11 +32,14 @@ class Desk:
         self.full = False
         self.on_room: Callable[[], None] = lambda: None
         self.commit = commit
-        self.taken: list[list[Publish]] = []
+        self.messages: list[Publish] = []
+        self.reads = 0
+        self.known: list[Publish] = []
         self.held: deque[asyncio.Future[None]] = deque()
 
     def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
-        self.taken += [read.messages for read in reads]
+        self.messages += [message for read in reads for message in read.messages]
+        self.reads += len(reads)
         if self.commit == "nothing":
             return None
         loop = asyncio.get_running_loop()
@@ -48,15 +51,12 @@ class Desk:
         return future
 
     def refused(self, messages: list[Publish]) -> None:
-        """Nothing is remembered."""
+        """They are stored after all."""
+        self.known += messages
 
-    async def has(self, reads: int) -> None:
-        """As soon as it has taken so many reads."""
-        await until(lambda: len(self.taken) == reads)
-
-    @property
-    def messages(self) -> list[Publish]:
-        return [message for batch in self.taken for message in batch]
+    async def has(self, count: int) -> None:
+        """As soon as it has taken so many messages."""
+        await until(lambda: len(self.messages) == count)
 
 
 _open: list["Peer"] = []

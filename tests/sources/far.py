@@ -9,12 +9,12 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.errors import LinkLost
-from gateway.hub.inlet import Publish, Read
+from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Connack, Connect, Delivery, Suback, Subscribe
 from gateway.sources.mqtt import Reader
-from tests.hub.peers import Peer, _open
+from tests.hub.peers import Desk, Peer, _open
 from tests.parts import PATIENCE, until
-from tests.sources.site import Desk, source
+from tests.sources.site import source
 
 
 class Far:
@@ -54,19 +54,6 @@ class Far:
         assert isinstance(wanted, Subscribe), wanted
         peer.send(Suback(wanted.id, [one.qos for one in wanted.filters]))
         return peer, asked
-
-
-class Holding(Desk):
-    """An inlet whose commits the test decides, in any order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held: list[asyncio.Future[None]] = []
-
-    def publish(self, reads: list[Read], also: Any = ()) -> asyncio.Future[None]:
-        self.taken += [message for read in reads for message in read.messages]
-        self.held.append(asyncio.get_running_loop().create_future())
-        return self.held[-1]
 
 
 @asynccontextmanager

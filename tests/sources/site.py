@@ -4,7 +4,7 @@ import asyncio
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.driver import load as load_driver
-from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.packets import V311
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import publish
+from tests.hub.peers import Desk
 from tests.parts import LOOPS, need, until
 
 CLAIM = load_driver("json").config(
@@ -100,34 +100,6 @@ async def all_of(gateway: Gateway, wanted: set[int]) -> list[int]:
 
 async def reading(gateway: Gateway) -> None:
     await until(lambda: all(one.connected for one in gateway.readers))
-
-
-class Desk:
-    """An inlet. ``commit``: whether what it takes is on the disk at once, or never."""
-
-    def __init__(self, commit: bool = True) -> None:
-        self.full = False
-        self.on_room: Callable[[], None] = lambda: None
-        self.commit = commit
-        self.taken: list[Publish] = []
-        self.batches = 0
-        self.known: list[Publish] = []
-
-    def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None] | None:
-        self.taken += [message for read in reads for message in read.messages]
-        self.batches += len(reads)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self.commit:
-            asyncio.get_running_loop().call_soon(done.set_result, None)
-        return done
-
-    async def has(self, messages: int) -> None:
-        """As soon as it has taken so many."""
-        await until(lambda: len(self.taken) == messages)
-
-    def refused(self, messages: list[Publish]) -> None:
-        """They are stored after all."""
-        self.known += messages
 
 
 @asynccontextmanager

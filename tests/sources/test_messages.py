@@ -7,9 +7,9 @@ from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Delivery
 from gateway.hub.properties import Kind, Property
 from tests.hub.house import come, house
-from tests.hub.peers import Peer
+from tests.hub.peers import Desk, Peer
 from tests.parts import free_port, tell, until
-from tests.sources.site import Desk, messages, mosquitto, reader, reading, source, ways
+from tests.sources.site import messages, mosquitto, reader, reading, source, ways
 
 
 async def _say(peer: Peer, id: int, message: Publish) -> None:
@@ -39,13 +39,13 @@ def test_what_belongs_to_a_message_comes_with_it(client: str, protocol: str, loo
             async with house(tmp_path / "data") as (gateway, _):
                 desk = Desk()
                 async with reader(config, desk, gateway):
-                    await until(lambda: desk.taken)
+                    await until(lambda: desk.messages)
                     await _say(
                         peer, 2, Publish("plant/new", b"new", 1, False, {**travels, Property.message_expiry: 90})
                     )
                     await _say(peer, 3, Publish("plant/new", "bär".encode(), 1))
-                    await until(lambda: len(desk.taken) == 3)
-            old, new, last = desk.taken
+                    await desk.has(3)
+            old, new, last = desk.messages
             assert (old.topic, old.payload, old.qos, old.retain, old.properties) == (
                 "plant/kept",
                 b"old",

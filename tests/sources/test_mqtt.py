@@ -15,10 +15,10 @@ from gateway.hub.properties import Kind
 from gateway.settings import LogSettings
 from gateway.sources.mqtt import Reader
 from tests.hub.house import come, house, publish
+from tests.hub.peers import Desk
 from tests.parts import free_port, tell, until
 from tests.sources.site import (
     CLAIM,
-    Desk,
     all_of,
     clients,
     messages,
@@ -44,7 +44,7 @@ def test_nothing_is_missing_over_a_restart_of_ours(
     async def story() -> None:
         port = free_port()
         with mosquitto(tmp_path, port):
-            more = {"binding": [CLAIM], "source": [source(port, protocol=protocol, client=client)]}
+            more: dict[str, Any] = {"binding": [CLAIM], "source": [source(port, protocol=protocol, client=client)]}
             async with house(tmp_path / "data", **more) as (gateway, _):
                 await reading(gateway)
                 await send(port, *numbered(0, 30), qos=qos)
@@ -67,7 +67,7 @@ def test_the_acknowledgement_waits_for_the_commit(client: str, protocol: str, lo
         with mosquitto(tmp_path, port):
             async with house(tmp_path / "data", binding=[CLAIM]) as (gateway, _):
                 for number in range(2):
-                    never = Desk(commit=False)
+                    never = Desk("hold")
                     async with reader(own, never, gateway):
                         if number == 0:
                             await send(port, *numbered(1, 2))
@@ -101,7 +101,7 @@ def test_what_is_retained_comes_once_with_a_session_that_is_kept(client: str, tm
                     async with reader(own, desk, gateway):
                         await send(port, f"live {number}")
                         await desk.has(number + 2)
-                assert [one.payload for one in desk.taken] == [b"kept", b"live 0", b"live 1", b"live 2"]
+                assert [one.payload for one in desk.messages] == [b"kept", b"live 0", b"live 1", b"live 2"]
 
     asyncio.run(story())
 
@@ -110,7 +110,7 @@ class Broken(Desk):
     """An inlet before a disk that takes nothing now."""
 
     def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> asyncio.Future[None]:
-        self.taken += [message for read in reads for message in read.messages]
+        self.messages += [message for read in reads for message in read.messages]
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         error = StoreFailed("no space left")
         error.later = asyncio.get_running_loop().create_future()
@@ -135,8 +135,8 @@ def test_what_could_not_be_stored_comes_again(client: str, tmp_path: Path) -> No
                         await send(port, "x")
                     with pytest.raises(LinkLost, match="couldn't be stored: it has to send them again"):
                         await asyncio.wait_for(running, 10)
-                assert [one.payload for one in desk.taken] == [b"x"] * 5
-                assert desk.known == desk.taken, "the disk takes them after all: the next with DUP is no other"
+                assert [one.payload for one in desk.messages] == [b"x"] * 5
+                assert desk.known == desk.messages, "the disk takes them after all: the next with DUP is no other"
                 assert not often(tmp_path, "Received PUBACK from redcar-test-site")
                 desk.full = True
                 with pytest.raises(LinkLost, match="not read now: the disk has to take what is here already"):
@@ -163,15 +163,15 @@ def test_a_full_inlet_stops_the_reading(client: str, protocol: str, loop: str, t
                 await until(lambda: made.connected)
                 desk.full = True
                 await send(port, *(f"{n:{size}}" for n in range(count)))
-                await until(lambda: desk.taken)
+                await until(lambda: desk.messages)
                 await asyncio.sleep(0.2)
-                paused = len(desk.taken)
+                paused = len(desk.messages)
                 await asyncio.sleep(0.2)
-                assert paused == len(desk.taken) < count
+                assert paused == len(desk.messages) < count
                 desk.full = False
                 made.room()
-                await until(lambda: len(desk.taken) == count)
-                assert [int(one.payload) for one in desk.taken] == list(range(count))
+                await desk.has(count)
+                assert [int(one.payload) for one in desk.messages] == list(range(count))
                 assert often(tmp_path, "as redcar-test-site") == 1
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)

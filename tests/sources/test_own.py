@@ -17,10 +17,10 @@ from gateway.hub.reasons import Reason
 from gateway.sources import _own
 from gateway.sources._own import Own
 from tests.hub.house import house
-from tests.hub.peers import farewell
+from tests.hub.peers import Desk, farewell
 from tests.parts import free_port, until
-from tests.sources.far import Holding, linked, lost, peer_is_silent, say
-from tests.sources.site import Desk, source
+from tests.sources.far import linked, lost, peer_is_silent, say
+from tests.sources.site import source
 
 
 def test_topic_aliases(tmp_path: Path) -> None:
@@ -36,15 +36,21 @@ def test_topic_aliases(tmp_path: Path) -> None:
                 peer.send(say("plant/a", b"1", 1, properties=named))
                 peer.send(say("", b"2", 2, properties={**named, Property.content_type: "t"}), say("plant/a", b"3", 3))
                 peer.send(say("plant/b", b"4", 4, properties=named), say("", b"5", 5, properties=named))
-                await until(lambda: len(desk.taken) == 5)
-                assert [(one.topic, one.payload) for one in desk.taken] == [
+                await desk.has(5)
+                assert [(one.topic, one.payload) for one in desk.messages] == [
                     ("house/plant/a", b"1"),
                     ("house/plant/a", b"2"),
                     ("house/plant/a", b"3"),
                     ("house/plant/b", b"4"),
                     ("house/plant/b", b"5"),
                 ]
-                assert [one.properties for one in desk.taken] == [None, {Property.content_type: "t"}, None, None, None]
+                assert [one.properties for one in desk.messages] == [
+                    None,
+                    {Property.content_type: "t"},
+                    None,
+                    None,
+                    None,
+                ]
                 peer.send(say("", b"6", 6, properties={Property.topic_alias: 65}))
                 assert "topic alias 65: 1 to 64 are accepted" in await lost(running)
                 acknowledged = [await peer.got() for _ in range(5)]
@@ -62,15 +68,15 @@ def test_what_a_session_inherits(tmp_path: Path) -> None:
     commit as QoS 2 asks [MQTT-4.3.3-8] [MQTT-4.3.3-11]."""
 
     async def story() -> None:
-        desk = Holding()
+        desk = Desk("hold")
         async with (
             house(tmp_path / "data") as (gateway, _),
             linked(gateway, desk, "own", "5.0") as (peer, _asked, _running),
         ):
             inherited: dict[int, Any] = {Property.subscription_identifier: [5, 6]}
             peer.send(say("plant/a", b"x", 9, 2, properties=inherited))
-            await until(lambda: desk.taken)
-            assert (desk.taken[0].qos, desk.taken[0].properties) == (2, None)
+            await until(lambda: desk.messages)
+            assert (desk.messages[0].qos, desk.messages[0].properties) == (2, None)
             assert await peer_is_silent(peer)
             desk.held[0].set_result(None)
             assert await peer.got() == Ack(Kind.PUBREC, 9)
@@ -101,7 +107,7 @@ def test_what_is_no_mqtt(wire: bytes, words: str, tmp_path: Path) -> None:
                 assert said.startswith("it sent what our own client can't read (")
                 assert said.endswith('): write client = "paho"')
                 assert words in said
-                assert [one.payload for one in desk.taken] == [b"before"]
+                assert [one.payload for one in desk.messages] == [b"before"]
 
     asyncio.run(story())
 

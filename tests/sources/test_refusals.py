@@ -12,10 +12,10 @@ from gateway.errors import ConfigError, DeviceRefused, LinkLost
 from gateway.hub.packets import Connack, Suback, Subscribe
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import house
-from tests.hub.peers import _open
+from tests.hub.peers import Desk, _open
 from tests.parts import free_port, need, tell, until
 from tests.sources.far import Far
-from tests.sources.site import CLAIM, Desk, all_of, clients, mosquitto, numbered, often, reader, send, source, ways
+from tests.sources.site import CLAIM, all_of, clients, mosquitto, numbered, often, reader, send, source, ways
 
 
 @ways

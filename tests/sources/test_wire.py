@@ -12,9 +12,10 @@ from gateway.sinks import _paho
 from gateway.sources import _own, mqtt
 from gateway.sources.mqtt import Reader
 from tests.hub.house import house
-from tests.parts import tell, until
-from tests.sources.far import Far, Holding, linked, lost, peer_is_silent, say
-from tests.sources.site import Desk, clients, source, ways
+from tests.hub.peers import Desk
+from tests.parts import tell
+from tests.sources.far import Far, linked, lost, peer_is_silent, say
+from tests.sources.site import clients, source, ways
 
 
 @ways
@@ -53,7 +54,7 @@ def test_acknowledged_in_the_order_they_came(client: str, protocol: str, loop: s
     """Whatever is on the disk first [MQTT-4.6.0-2]; QoS 0 is owed nothing."""
 
     async def story() -> None:
-        desk = Holding()
+        desk = Desk("hold")
         async with (
             house(tmp_path / "data") as (gateway, _),
             linked(gateway, desk, client, protocol) as (peer, _asked, _running),
@@ -61,8 +62,7 @@ def test_acknowledged_in_the_order_they_came(client: str, protocol: str, loop: s
             for n in range(3):
                 peer.send(say("plant/a", b"x", 10 * n + 2), say("plant/a", b"x", 10 * n + 1), say("plant/a", b"", 0, 0))
                 await desk.has(3 * n + 3)
-            first = next(n for n in range(len(desk.held)) if n)
-            for future in reversed(desk.held[first:]):
+            for future in reversed(list(desk.held)[1:]):
                 future.set_result(None)
             assert await peer_is_silent(peer)
             desk.held[0].set_result(None)
@@ -83,8 +83,8 @@ def test_a_repeat_says_so(client: str, protocol: str, loop: str, tmp_path: Path)
             linked(gateway, desk, client, protocol) as (peer, _asked, _running),
         ):
             peer.send(say("plant/a", b"x", 7), Delivery(Publish("plant/a", b"x", 1), 7, True))
-            await until(lambda: len(desk.taken) == 2)
-        assert [(int.from_bytes(one.packet_id), one.dup, one.client) for one in desk.taken] == [
+            await desk.has(2)
+        assert [(int.from_bytes(one.packet_id), one.dup, one.client) for one in desk.messages] == [
             (7, False, "site@127.0.0.1"),
             (7, True, "site@127.0.0.1"),
         ]
