@@ -158,9 +158,8 @@ class Engine:
         if end > begin:
             for device in self.site.devices.values():
                 device.skip(begin, end)
-            for of_rule in self.site.instances:
-                for instance in of_rule.values():
-                    instance.skip(begin, end)
+            for instance in self.site.everyone():
+                instance.skip(begin, end)
             self._plan_all()
 
     def _shift(self, before: int, by: int) -> None:
@@ -169,9 +168,8 @@ class Engine:
         self.wall = moved(self.wall, before, by)
         for device in self.site.devices.values():
             device.shift(before, by)
-        for of_rule in self.site.instances:
-            for instance in of_rule.values():
-                instance.shift(before, by)
+        for instance in self.site.everyone():
+            instance.shift(before, by)
         self._plan_all()
 
     # ------------------------------------------------------------------ an alarm's life
@@ -241,10 +239,9 @@ class Engine:
         self._timers, self._soonest = [], FAR
         for device in self.site.devices.values():
             device.wake = FAR
-        for of_rule in self.site.instances:
-            for instance in of_rule.values():
-                instance.queued = None
-                self._plan(instance)
+        for instance in self.site.everyone():
+            instance.queued = None
+            self._plan(instance)
 
     def _fire(self, wall: int) -> None:
         """Look at everything that is due by now, in the order in which it was."""

@@ -1,5 +1,8 @@
 """Who looks at what: the devices that rules look at, the alarms that rules have for them, and both found fast."""
 
+from collections.abc import Iterator
+from itertools import chain
+
 from rules.compile import BindGlance, compile_glance
 from rules.memory import remember
 from rules.rule import RuleSet
@@ -34,6 +37,10 @@ class Site:
         for rank, rule in enumerate(self.rules):
             for asked in rule.asks:
                 self.asking[ranks[asked]].append(rank)
+
+    def everyone(self) -> Iterator[Instance]:
+        """Every alarm of every rule."""
+        return chain.from_iterable(of_rule.values() for of_rule in self.instances)
 
     def meet(self, source: str, time: int) -> Device | None:
         """The device of that name; None if no rule looks at it."""

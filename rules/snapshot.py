@@ -74,8 +74,7 @@ def write(engine: Engine) -> bytes:
     ]
     instances = [
         SavedInstance(it.rule.name, it.key, it.active, it.since, it.mark, it.left, it.raised, it.occurrence, it.ran)
-        for of_rule in engine.site.instances
-        for it in of_rule.values()
+        for it in engine.site.everyone()
     ]
     return _encode(Saved(engine.position, engine.wall, devices, instances, engine.orphans))
 

@@ -65,16 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (
-        OSError,
-        _sqlite().OperationalError,
-    ) as error:  # looked at when something is raised only: sqlite3 takes its time
+    except (OSError, _sqlite().OperationalError) as error:
         print(f"redcar: {_told(error)}", file=sys.stderr)
         return 3
     return code
 
 
 def _sqlite() -> ModuleType:
+    """Asked for when something is raised only: it takes its time."""
     return import_module("sqlite3")
 
 

@@ -92,9 +92,8 @@ def restore(folder: Path, source: Path) -> tuple[Copy, Path | None]:
             "previous": {"epoch": f"{epoch:x}", "last": mark} if epoch else None,
         }
         with closing(sqlite3.connect(partial, isolation_level=None)) as db:
-            db.execute(
-                "delete from qos2"
-            )  # clients have used the ids for other messages since: rather twice than never
+            # clients have used the ids for other messages since: rather twice than never
+            db.execute("delete from qos2")
             files.found_anew(db, max(mark, copy.head), "log.restored", data, empty=False)
         partial.rename(folder / opening.restored)  # from here on the next start would finish this
         aside = None

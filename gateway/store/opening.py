@@ -126,22 +126,18 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
     mark = max(_what_can_be_told(path)[1] for path in _set_aside(folder))
     mark = (mark // generous + 2) * generous if mark else beyond
     data = {"reason": reason, "kept": aside.name, "epoch": f"{epoch:x}" if epoch else None, "first": mark + 1}
-    db = sqlite3.connect(partial, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(partial, isolation_level=None)) as db:
         files.tune(db)
         migrate.bring_up(db, partial)
-        db.execute("begin")  # one for all: thousands of sessions would be as many commits
-        with closing(files.open_damaged(aside)) as damaged:
+        with db, closing(files.open_damaged(aside)) as damaged:
+            db.execute("begin")  # one for all: thousands of sessions would be as many commits
             for table in small:
                 _carry(damaged, db, table)
             for table in ("owed", "state"):
                 _carry(damaged, db, table, f"where {sessions}")
-        for table in ("subscription", "qos2"):  # whose session is lost comes as a new client
-            db.execute(f"delete from {table} where client not in (select client from session)")
-        db.execute("commit")
+            for table in ("subscription", "qos2"):  # whose session is lost comes as a new client
+                db.execute(f"delete from {table} where client not in (select client from session)")
         files.found_anew(db, mark, "log.damaged", data, empty=True)
-    finally:
-        db.close()
     partial.rename(folder / files.name)
     files.sync(folder)
 
@@ -180,8 +176,7 @@ def _set_aside(folder: Path) -> list[Path]:
 def _what_can_be_told(path: Path) -> tuple[int, int]:
     """Epoch and highest offset of a damaged log; 0 where they can't be read."""
     epoch = mark = 0
-    db = sqlite3.connect(path, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for sql in ("select value from meta where key = 'epoch'", "select max(hi) from block", files.last_mark):
             try:
                 row = db.execute(sql).fetchone()
@@ -192,8 +187,6 @@ def _what_can_be_told(path: Path) -> tuple[int, int]:
                     epoch = row[0]
                 else:
                     mark = max(mark, row[0])
-    finally:
-        db.close()
     return epoch, mark
 
 
