@@ -268,7 +268,7 @@ def test_amqtt(tmp_path: Path) -> None:
 
 
 @both
-def testmosquitto(version: int, tmp_path: Path) -> None:
+def test_mosquitto(version: int, tmp_path: Path) -> None:
     """mosquitto_sub holds the session, mosquitto_pub publishes."""
 
     def command(program: str, port: int, *more: str) -> tuple[str, ...]:
