@@ -5,6 +5,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 
 from gateway.errors import RedcarError
+from gateway.waiting import within
 
 
 class ChildDied(RedcarError):
@@ -46,9 +47,6 @@ class Child:
         """End it; five seconds are enough."""
         assert self._process.stdin
         self._process.stdin.close()
-        try:
-            async with asyncio.timeout(5):
-                await self._process.wait()
-        except TimeoutError:
+        if not await within(5.0, self._process.wait()):
             self._process.kill()
             await self._process.wait()

@@ -20,12 +20,13 @@ import msgspec
 
 from gateway import driver
 from gateway.driver import Message, slowly
+from gateway.sinks._broker import Version
 
 Messages = Iterator[tuple[float, Message]]
 Frames = Iterator[tuple[float, bytes]]
 
 
-def clients(rate: float) -> dict[str, tuple[str, Messages]]:
+def clients(rate: float) -> dict[str, tuple[Version, Messages]]:
     """MQTT devices: source -> the protocol it speaks, its messages. ``rate``: the compressor's messages per second."""
     return {
         "coldstore/freezer-1": ("5.0", freezer(Random(1), opens=False)),

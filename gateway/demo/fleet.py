@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.demo import devices
+from gateway.sinks._broker import Broker, Version
 from gateway.sinks._paho import Connection
+from gateway.waiting import within
 
 most_unacknowledged = 1_000
 """Messages of a device under way; beyond it the device waits, as real ones do."""
@@ -102,11 +102,7 @@ class Fleet:
         """Wait, but not beyond the end."""
         rest = due - asyncio.get_running_loop().time()
         if rest > 0:
-            try:
-                async with asyncio.timeout(rest):
-                    await self._stopping.wait()
-            except TimeoutError:
-                pass
+            await within(rest, self._stopping.wait())
 
 
 def _open_line(path: Path) -> int:
@@ -118,11 +114,10 @@ def _open_line(path: Path) -> int:
     return ours
 
 
-async def _dial(name: str, protocol: str, port: int) -> Connection:
-    version = MQTTProtocolVersion.MQTTv5 if protocol == "5.0" else MQTTProtocolVersion.MQTTv311
-    client = Client(CallbackAPIVersion.VERSION2, name.replace("/", "-"), protocol=version, reconnect_on_failure=False)
-    connection = Connection(client, ack_timeout=60.0, ended=_broken)
-    answer = await connection.open("127.0.0.1", port, keepalive=30)
+async def _dial(name: str, protocol: Version, port: int) -> Connection:
+    gateway = Broker(name=name, sink="mqtt", host="127.0.0.1", port=port, protocol=protocol)
+    connection = Connection(gateway, name.replace("/", "-"), ack_timeout=60.0, ended=_broken)
+    answer = await connection.open()
     assert not answer.code, answer.text
     return connection
 

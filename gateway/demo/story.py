@@ -18,6 +18,7 @@ from gateway.demo.screen import Screen, open_screen
 from gateway.demo.site import Site
 from gateway.demo.upstream import Upstream
 from gateway.demo.watch import Watch
+from gateway.waiting import within
 
 outages = ((0.20, 0.35), (0.55, 0.75))
 """When the upstream is away, as parts of the whole time."""
@@ -112,11 +113,7 @@ class Run:
 
     async def _show(self) -> None:
         self._screen.show(await self._watch.look(self._now, self._cut.plugged_in))
-        try:
-            async with asyncio.timeout(self._screen.every):
-                await self._ended.wait()
-        except TimeoutError:
-            pass
+        await within(self._screen.every, self._ended.wait())
 
     async def _plug(self, plugged_in: bool) -> None:
         if plugged_in == self._cut.plugged_in:

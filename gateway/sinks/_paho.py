@@ -52,27 +52,6 @@ def _user_property(name: str) -> bytes:
     return wire.byte(Property.user_property) + wire.text(name)
 
 
-def client(broker: Remote, client_id: str, *, lasting: bool = False) -> Client:
-    """A paho client that knows its secrets. Reads files; raises SinkRefused if one can't be used.
-
-    lasting  its session outlasts the connection (3.1.1; in 5.0 that is said with CONNECT)"""
-    fifth = broker.protocol == "5.0"
-    made = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id,
-        clean_session=None if fifth else not lasting,
-        protocol=MQTTProtocolVersion.MQTTv5 if fifth else MQTTProtocolVersion.MQTTv311,
-        reconnect_on_failure=False,
-    )
-    if broker.username is not None:
-        made.username_pw_set(broker.username, password(broker))
-    if broker.tls:
-        context = trust(broker)
-        context.sslsocket_class = _Tidy
-        made.tls_set_context(context)
-    return made
-
-
 class _Tidy(ssl.SSLSocket):
     """paho leaves the socket of a failed handshake open."""
 
@@ -87,14 +66,32 @@ class _Tidy(ssl.SSLSocket):
 class Connection:
     """One MQTT connection, from dialling to its end; it isn't used again.
 
-    over   why it ended; None while it lives
-    code   reason code the receiver gave for ending it, 0 if it gave none
+    over     why it ended; None while it lives
+    code     reason code the receiver gave for ending it, 0 if it gave none
+    lasting  our session outlasts it (3.1.1; in 5.0 that is said with CONNECT)
     """
 
-    def __init__(self, client: Client, ack_timeout: float, ended: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self,
+        broker: Remote,
+        client_id: str,
+        ack_timeout: float,
+        ended: Callable[["Connection"], None],
+        *,
+        lasting: bool = False,
+    ) -> None:
+        fifth = broker.protocol == "5.0"
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if fifth else not lasting,
+            protocol=MQTTProtocolVersion.MQTTv5 if fifth else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
         self.over: str | None = None
         self.code = 0
         self.waiting: dict[int, tuple[Answered, float]] = {}
+        self._broker = broker
         self._client = client
         self._ack_timeout = ack_timeout
         self._ended = ended
@@ -107,10 +104,10 @@ class Connection:
         client.on_publish = self._acknowledged
         client.on_disconnect = self._disconnected
 
-    async def open(self, host: str, port: int, keepalive: int, **more: Any) -> Answer:
-        """Dial and introduce ourselves; gives the receiver's answer. Raises OSError, or TimeoutError if there is none.
-        ``more`` is for paho's connect()."""
-        dialling = asyncio.ensure_future(asyncio.to_thread(self._client.connect, host, port, keepalive, **more))
+    async def open(self, **more: Any) -> Answer:
+        """Dial and introduce ourselves; gives the receiver's answer. Raises OSError, TimeoutError if there is none, SinkRefused
+        for a useless file. ``more`` is for paho's connect()."""
+        dialling = asyncio.ensure_future(asyncio.to_thread(self._dial, more))
         try:
             await asyncio.shield(dialling)
             self._watch()
@@ -171,6 +168,17 @@ class Connection:
             self._answer.set_exception(HungUp(why))
             self._answer.exception()  # nobody may be waiting for it any more
         self._ended(self)
+
+    def _dial(self, more: dict[str, Any]) -> None:
+        """In a thread: it reads files, and waits for the receiver."""
+        broker, client = self._broker, self._client
+        if broker.username is not None:
+            client.username_pw_set(broker.username, password(broker))
+        if broker.tls:
+            context = trust(broker)
+            context.sslsocket_class = _Tidy
+            client.tls_set_context(context)
+        client.connect(broker.host, broker.port, broker.keepalive, **more)
 
     def _given_up(self, dialling: asyncio.Task[Any]) -> None:
         """The thread that dials can't be stopped: hang up when it is through."""

@@ -23,7 +23,7 @@ from gateway.settings import Bytes
 from gateway.sink import Batch, Identity, Outcome
 from gateway.sinks._broker import Broker, minute, taken_over, tolerated, unreached, unwelcome
 from gateway.sinks._messages import Message, Topics, arrays, binary, fitting, overhead, structured
-from gateway.sinks._paho import Connection, client, described
+from gateway.sinks._paho import Connection, described
 
 
 class Config(Broker, kw_only=True):
@@ -117,10 +117,9 @@ class Sink:
         config = self._config
         if self._recently(taken_over) > tolerated:
             raise SinkRefused(self._explain(taken_over, ""))
-        paho = await asyncio.to_thread(client, config, self._client_id)
-        connection = Connection(paho, config.ack_timeout, self._ended)
+        connection = Connection(config, self._client_id, config.ack_timeout, self._ended)
         try:
-            answer = await connection.open(config.host, config.port, config.keepalive)
+            answer = await connection.open()
         except OSError as error:
             raise unreached(config, error) from error
         if answer.code:

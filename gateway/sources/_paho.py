@@ -12,7 +12,7 @@ from gateway.hub import properties
 from gateway.hub.inlet import Publish
 from gateway.hub.properties import Properties, Property
 from gateway.sinks._broker import Answer, HungUp
-from gateway.sinks._paho import Connection, Packed, client
+from gateway.sinks._paho import Connection, Packed
 
 if TYPE_CHECKING:
     from gateway.sources.mqtt import Config
@@ -37,15 +37,14 @@ class Paho(Connection):
         arrived: Callable[[list[Publish]], None],
         ended: Callable[[object], None],
     ) -> None:
-        paho = client(config, client_id, lasting=True)
-        super().__init__(paho, 30.0, ended)
+        super().__init__(config, client_id, 30.0, ended, lasting=True)
         self._config = config
         self._arrived = arrived
         self._batch: list[Publish] = []
         self._granted: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
-        paho.manual_ack_set(True)
-        paho.on_message = self._message
-        paho.on_subscribe = self._subscribed
+        self._client.manual_ack_set(True)
+        self._client.on_message = self._message
+        self._client.on_subscribe = self._subscribed
 
     async def enter(self) -> Answer:
         """See ``Link``."""
@@ -54,7 +53,7 @@ class Paho(Connection):
         if config.protocol == "5.0":
             session: Properties = {Property.session_expiry: config.expiry, Property.receive_maximum: config.window}
             more = {"clean_start": False, "properties": Packed(properties.write(session))}
-        return await self.open(config.host, config.port, config.keepalive, **more)
+        return await self.open(**more)
 
     async def subscribe(self) -> list[int]:
         """See ``Link``."""
