@@ -290,6 +290,7 @@ async def _status(gateway: Gateway) -> dict[str, Any]:
         {"name": one.consumer.name, "connected": one.status.connected, "problem": one.status.problem}
         for one in gateway.forwarders
     ]
+    sources = [{"name": one.config.name, "connected": one.connected, "problem": one.problem} for one in gateway.readers]
     links = [
         {"name": f"{one.binding.driver} on {one.binding.link}", "drops": dict(one.context.drops)}
         for one in gateway.ingest.bound
@@ -297,7 +298,7 @@ async def _status(gateway: Gateway) -> dict[str, Any]:
     ]
     listeners = [f"{one.spoken} on {one.name}" for one in gateway.hub.doors]
     hub = {**structs.asdict(gateway.hub.status()), "listeners": listeners}
-    return {**gateway.care.said(), "sinks": sinks, "links": links, "hub": hub}
+    return {**gateway.care.said(), "sinks": sinks, "sources": sources, "links": links, "hub": hub}
 
 
 async def _watch(gateway: Gateway) -> None:

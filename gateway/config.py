@@ -13,7 +13,7 @@ from gateway import bindings, listeners, sinks
 from gateway.errors import ConfigError, Fault
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.topics import check_filter
-from gateway.places import Document, Place, mode, private, read
+from gateway.places import LENT, Document, Place, mode, private, read
 from gateway.settings import Settings
 from gateway.sink import Subscription
 from gateway.source import Source
@@ -28,6 +28,7 @@ _SECRETS = (
     "key_file",
     "key",
 )  # settings that name a file which is nobody else's business
+_PUBLIC = ("ca", "certificate")  # and those that anybody may read
 
 
 def find(named: str | None = None) -> Path:
@@ -95,7 +96,7 @@ def _subscription(given: dict[str, Any], document: Document, place: Place) -> Su
         return None
     if made.start not in ("now", "start"):
         choose(made.start, ["now", "start"], document, (*place, "start"), "where a subscription can begin")
-    _secrets(made, given, document, place)
+    _files(made, given, document, place)
     return made
 
 
@@ -109,7 +110,7 @@ def _sources(document: Document) -> list[Source]:
     made = [(place, table_, one) for place, table_ in given if (one := table(Config, table_, document, place))]
     bindings.once([((*place, "name"), one.name) for place, _, one in made], document, "rename one")
     for place, table_, one in made:
-        _secrets(one, table_, document, place)
+        _files(one, table_, document, place)
         for index, topic in enumerate(one.topics):
             try:
                 check_filter(topic)
@@ -118,11 +119,15 @@ def _sources(document: Document) -> list[Source]:
     return [one for _, _, one in made]
 
 
-def _secrets(made: Subscription | Source, given: dict[str, Any], document: Document, place: Place) -> None:
-    """Whether the files that nobody else may read are there, and are so."""
+def _files(made: Subscription | Source, given: dict[str, Any], document: Document, place: Place) -> None:
+    """Whether the files that it names are there, and secrets nobody else's business."""
     for name in _SECRETS:
         if getattr(made, name, None):
             private(given[name], document, (*place, name))
+    for name in _PUBLIC:
+        written = getattr(made, name, None) and given[name]
+        if written and not written.startswith(LENT) and not mode(document.file.parent / written):
+            document.fault((*place, name), f"{shown(written)} can't be found", "correct its name")
 
 
 def _acl(file: str, document: Document) -> None:

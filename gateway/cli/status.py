@@ -20,7 +20,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "status",
         help="size, growth and health of the log",
         epilog="examples:\n  redcar status\n  redcar status --json\n\n"
-        "exit code: 0 all is well; 1 something isn't, and it says what\n",
+        "exit code: 0 the log is well; 1 something isn't, and it says what\n",
     )
     add_log(status)
     status.add_argument("--json", action="store_true", help="one object; sizes in bytes, times in µs")
@@ -151,14 +151,14 @@ def _lines(said: dict[str, Any]) -> list[str]:
     running = said["gateway"]
     if running:
         lines += _of_the_hub(running["hub"])
-        for sink in running.get("sinks", []):
-            lines.append(
-                f"sink      {sink['name']}: {'connected' if sink['connected'] else sink['problem'] or 'not connected'}"
-            )
+        for title, peers in (("sink  ", "sinks"), ("source", "sources")):
+            for one in running.get(peers, []):
+                how = "connected" if one["connected"] else one["problem"] or "not connected"
+                lines.append(f"{title}    {one['name']}: {how}")
         for link in running.get("links", []):
             counts = ", ".join(f"{count} {reason}" for reason, count in sorted(link["drops"].items()))
             lines.append(f"dropped   {link['name']}: {counts}")
-    lines += [f"problem   {problem}" for problem in said["problems"]] or ["health    all is well"]
+    lines += [f"problem   {problem}" for problem in said["problems"]] or ["health    the log is well"]
     return lines
 
 

@@ -1,6 +1,7 @@
 """How to reach an MQTT broker, and what it means when that fails: who can act, and what to do."""
 
 import re
+import socket
 import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -161,6 +162,12 @@ def unreached(broker: Remote, error: OSError) -> SinkUnavailable | SinkRefused:
         if reason and _about_ours.search(reason):
             return SinkRefused(f"{where}: it wants a certificate that it accepts ({reason}): set certificate and key")
         return SinkUnavailable(f"{where}: it doesn't take up TLS ({reason}): is that its port for TLS?")
+    if isinstance(error, ConnectionResetError) or str(error) == broke_off:
+        return SinkUnavailable(
+            f"{where}: {broke_off} before it answered: is that its port for TLS? then add tls = true"
+        )
+    if isinstance(error, socket.gaierror):
+        return SinkUnavailable(f"{where}: {error.strerror.lower()}: check host, and this machine's DNS")
     if isinstance(error, ConnectionRefusedError):
         return SinkUnavailable(f"{where}: nobody listens there: is the broker running?")
     if isinstance(error, TimeoutError):

@@ -120,6 +120,7 @@ class Reader:
     def __init__(self, config: Config, inlet: Inlet, store: Log, gateway: str) -> None:
         self.config = config
         self.connected = False
+        self.problem: str | None = None
         self.received = 0
         self._inlet = inlet
         self._store = store
@@ -131,6 +132,13 @@ class Reader:
 
     async def run(self) -> None:
         """Connect, subscribe, read until the connection ends. Raises LinkLost or DeviceRefused."""
+        try:
+            await self._read()
+        except (LinkLost, DeviceRefused) as error:
+            self.problem = str(error)
+            raise
+
+    async def _read(self) -> None:
         if self._inlet.full:
             raise LinkLost(f"{self.config.where}: not read now: the disk has to take what is here already")
         loop = asyncio.get_running_loop()
@@ -143,7 +151,7 @@ class Reader:
                 began = loop.time()
                 async with asyncio.timeout(answer_within):
                     self._check(await link.subscribe())
-                self.connected = True
+                self.connected, self.problem = True, None
                 await ended.wait()
             finally:
                 self.connected = False

@@ -46,7 +46,7 @@ def test_status_of_a_log_that_is_well(capsys: pytest.CaptureFixture[str]) -> Non
     code, text = run(capsys, "status")
     assert code == 0
     assert "events    300 in 3 blocks, the last is 300" in text
-    assert text.endswith("health    all is well\n")
+    assert text.endswith("health    the log is well\n")
     code, text = run(capsys, "status", "--json")
     said = json.loads(text)
     assert (said["events"], said["head"], said["problems"], said["closed"]) == (300, 300, [], True)

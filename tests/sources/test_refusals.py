@@ -1,6 +1,7 @@
 """Who isn't let in by a broker, or gets less than it wants, is told why and what to do; by both clients, and by the checker."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from gateway.cli import main
 from gateway.config import load
 from gateway.errors import ConfigError, DeviceRefused, LinkLost
 from gateway.hub.packets import Connack, Suback, Subscribe
+from gateway.sinks._broker import unreached
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import house
 from tests.hub.peers import Desk, _open
@@ -64,6 +66,32 @@ def test_a_wrong_password_is_said_with_its_cure(client: str, tmp_path: Path, cap
 
     asyncio.run(story())
     assert "nothing comes from there until that is done; trying again every 5 min" in caplog.text
+
+
+def test_a_name_that_nobody_knows() -> None:
+    error = unreached(source(1883, host="broker.lan"), socket.gaierror(-2, "Name or service not known"))
+    assert str(error) == "broker.lan:1883: name or service not known: check host, and this machine's DNS"
+    assert error.retry
+
+
+def test_the_status_says_which_source_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def story() -> None:
+        async def said() -> str:
+            await asyncio.to_thread(main, ["status", "--data", str(tmp_path / "data")])
+            return capsys.readouterr().out
+
+        async with Far("5.0") as far:
+            port = free_port()
+            both = [source(far.port, name="far"), source(port, name="none")]
+            async with house(tmp_path / "data", source=both) as (gateway, _):
+                await far.subscribed()
+                await until(lambda: gateway.readers[0].connected and gateway.readers[1].problem)
+                text = await said()
+                assert "source    far: connected\n" in text
+                assert f"source    none: 127.0.0.1:{port}: nobody listens there: is the broker running?\n" in text
+                assert text.endswith("health    the log is well\n")
+
+    asyncio.run(story())
 
 
 REFUSED = [
@@ -189,6 +217,8 @@ def test_tls(client: str, protocol: str, loop: str, tls: Path, tmp_path: Path) -
                 await refused(DeviceRefused, "is for another (name|address): set host to the name", host="127.0.0.2")
                 await refused(LinkLost, "it doesn't take up TLS .*: is that its port for TLS?", port=plain)
                 await refused(DeviceRefused, "ca: .*: name a PEM file", ca=str(tls / "none.crt"))
+                bare = dict.fromkeys(("ca", "certificate", "key"), None)
+                await refused(LinkLost, "broke off before it answered: is that its port for TLS", tls=False, **bare)
                 wanted = "(want a certificate of ours|wants a certificate that it accepts).* set certificate and key"
                 await refused((DeviceRefused, LinkLost), wanted, certificate=None, key=None)
 
@@ -235,6 +265,7 @@ def test_secrets_are_nobody_elses_business(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("prt = 5", "source[1].prt: nobody knows this name: did you mean port?"),
+        ('tls = true\nca = "none.crt"', "source[1].ca: 'none.crt' can't be found: correct its name"),
         ('client = "ownn"', "source[1].client: 'ownn' isn't a choice here: did you mean own?"),
         ('client = "mosquitto"', 'source[1].client: \'mosquitto\' isn\'t a choice here: write "paho" or "own"'),
         ('topics = ["a/#/b"]', "source[1].topics[1]: # isn't last in 'a/#/b'"),
