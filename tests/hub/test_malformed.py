@@ -49,6 +49,7 @@ CONNECTS = [
 LATER = [
     ("packet type 0", V311, "00 00", MALFORMED, "type 0"),
     ("auth in 3.1.1", V311, "F0 00", MALFORMED, "type 15"),
+    ("auth with a reason and no properties", V5, "F0 01 18", MALFORMED, "ends in the middle"),  # 3.15.2.1
     ("a second connect", V311, "10 0D 0004 4D515454 04 02 003C 0001 63", VIOLATION, "MQTT-3.1.0-2"),
     ("connack from a client", V311, "20 02 00 00", VIOLATION, "wrong side"),
     ("suback from a client", V5, "90 04 0002 00 01", VIOLATION, "wrong side"),
