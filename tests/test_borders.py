@@ -1,6 +1,7 @@
 """The borders of the house, held over the source's syntax trees."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,12 @@ def test_the_hub_knows_nothing_of_the_log(path: Path) -> None:
     assert not any(
         name.startswith(("gateway.store", "gateway.ingest", "gateway.app", "rules")) for name in imports(path)
     )
+
+
+def test_the_map_of_the_hub_names_every_file() -> None:
+    (front,) = (path for path in hub if path.name == "__init__.py" and path.parts[-2] == "hub")
+    named = set(re.findall(r"\w+", front.read_text()))
+    assert {path.stem for path in hub if path.parts[-2] == "hub"} - {"__init__"} <= named
 
 
 def test_app_is_the_one_place_that_knows_everyone() -> None:
