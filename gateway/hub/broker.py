@@ -19,7 +19,7 @@ from gateway.hub.session import Session
 from gateway.hub.topics import SHARED, excess, split, weight
 from gateway.hub.turns import Later, Turns
 
-TAKEN_OVER = "another connection came with this client id: if it isn't the same device, give each an id of its own"
+_TAKEN_OVER = "another connection came with this client id: if it isn't the same device, give each an id of its own"
 
 
 class Broker(Router):
@@ -45,25 +45,22 @@ class Broker(Router):
         self._history = history
         self._showing: Turns[Session, tuple[Filter, int]] = Turns(self._show, later)
 
-    def join(self, session: Session, client_id: str, user: str | None = None, resume: bool = False) -> bool:
-        """A client is let in; who had its id before is told [MQTT-3.1.4-3]. Whether it goes on with a session that was
-        kept."""
+    def join(self, session: Session, client_id: str, user: str | None = None) -> Member:
+        """A client is let in, whose id nobody uses. If a session was kept for it, it goes on with that."""
         member = self.members.get(client_id)
-        if member and member.session:
-            old = member.session
-            old.end(Reason.SESSION_TAKEN_OVER, TAKEN_OVER)
-            self.part(member)
-            old.flush()
-        if member and not (resume and member.lasting):
-            self.drop(member)
-            member = None
-        present = member is not None
         if member is None:
             member = self.members[client_id] = Member(client_id, user)
         member.session = session
         member.due = member.will_due = None
         session.member = member
-        return present
+        return member
+
+    def take_over(self, member: Member) -> None:
+        """Another connection comes with its client id: the one that has it is told and ends [MQTT-3.1.4-3]."""
+        if session := member.session:
+            session.end(Reason.SESSION_TAKEN_OVER, _TAKEN_OVER)
+            self.part(member)
+            session.flush()
 
     def part(self, member: Member) -> None:
         """Its connection is gone."""

@@ -7,7 +7,7 @@ SUBACK, a QoS 2 packet id together with its message.
 from collections.abc import Callable, Iterator
 
 from gateway.hub import lasting
-from gateway.hub.broker import TAKEN_OVER, Broker
+from gateway.hub.broker import Broker
 from gateway.hub.feed import Feed
 from gateway.hub.history import History, Position
 from gateway.hub.inlet import Publish, Statement
@@ -98,14 +98,14 @@ class Sessions:
         """A client is let in. Its membership, and whether its session was kept. Once that is on the disk."""
         self._hand_in()
         old = self._broker.members.get(client_id)
-        resume = not asked.clean
-        if old and old.will and not (resume and old.lasting and (old.session is None or old.will.delay)):
-            self._publish_will(old)
-        if old and not (resume and old.lasting):
-            self._end(old)
-        present = self._broker.join(session, client_id, user, resume)
-        member = session.member
-        assert member is not None
+        present = old is not None and old.lasting and not asked.clean
+        if old:
+            if old.will and not (present and (old.session is None or old.will.delay)):
+                self._publish_will(old)
+            self._broker.take_over(old)
+            if not present:
+                self._end(old)
+        member = self._broker.join(session, client_id, user)
         self._away.discard(member)
         member.user, member.will = user, asked.will
         member.expiry = self._expiry(asked, present)
@@ -192,11 +192,7 @@ class Sessions:
     def _end(self, member: Member) -> None:
         """The session is over, and its will can't wait any longer."""
         self._away.discard(member)
-        if member.session:
-            member.session.end(Reason.SESSION_TAKEN_OVER, TAKEN_OVER)
-            member.session.flush()
-            self._broker.part(member)
-        elif member.will and member.will_due is not None:
+        if member.will and member.will_due is not None:
             self._publish_will(member)
         had = member.feed is not None
         self._broker.drop(member)

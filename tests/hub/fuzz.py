@@ -22,6 +22,7 @@ from gateway.hub.retained import Retained
 from gateway.hub.session import Session
 from gateway.hub.turns import Call
 from gateway.hub.websocket import WebSocket
+from tests.hub.room import let_in
 from tests.hub.table import TABLE
 
 SMALL = Limits(packet=4096, connect=2048, retained=50, retained_bytes=20_000, unsent=50_000, subscriptions=20)
@@ -101,7 +102,7 @@ class Room:
         for event in events:
             if isinstance(event, Connect):
                 id = self.rng.choice("abcdefgh")
-                self.broker.join(session, id, None)
+                let_in(self.broker, session, id)
                 self.follow(session, session.accept(None, id, {}, lambda topic: None, 0.0))
             elif isinstance(event, Batch):
                 self.retained.changes(event.messages)

@@ -29,6 +29,14 @@ def only_safe(topic: str) -> tuple[Reason, str] | None:
     return (Reason.NOT_AUTHORIZED, "secret") if topic.startswith("$") else None
 
 
+def let_in(broker: Broker, session: Session, id: str) -> None:
+    """As where no session lasts."""
+    if member := broker.members.get(id):
+        broker.take_over(member)
+        broker.drop(member)
+    broker.join(session, id)
+
+
 class Client:
     """The other end: packets in, packets out, at a time we choose."""
 
@@ -50,7 +58,7 @@ class Client:
         (event,) = self.send(self.asked, *early)
         assert event == self.asked
         if broker:
-            broker.join(self.session, self.asked.client_id)
+            let_in(broker, self.session, self.asked.client_id)
         self.session.accept(None, self.asked.client_id or "assigned", {}, only_safe, 0.0)
         assert isinstance(self.got()[0], Connack)
         return self
