@@ -13,6 +13,7 @@ from gateway.hub.properties import Kind, Property
 from gateway.settings import Gateway as Who
 from gateway.settings import Listener, Settings
 from tests.hub.peers import Peer, _open, knock
+from tests.parts import until
 
 
 @asynccontextmanager
@@ -45,6 +46,14 @@ async def come(
     assert isinstance(answer, Connack), answer
     assert answer.reason == 0
     return peer, answer.session_present
+
+
+async def leave(gateway: Gateway, *peers: Peer) -> None:
+    """Go away, and leave sessions behind."""
+    here = gateway.hub.status().away
+    for peer in peers:
+        await peer.close()
+    await until(lambda: gateway.hub.status().away == here + len(peers))
 
 
 async def take(peer: Peer, *filters: str, qos: int = 1) -> None:

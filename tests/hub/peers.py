@@ -76,6 +76,13 @@ class Peer:
     def send(self, *packets: Packet) -> None:
         self.writer.write(b"".join(encode.encode(packet, self.version) for packet in packets))
 
+    async def connect(self, id: str = "c", **connect: Any) -> None:
+        """Say who we are, and be let in."""
+        self.send(Connect(id, self.version, **connect))
+        answer = await self.got()
+        assert isinstance(answer, Connack), answer
+        assert answer.reason == 0
+
     async def got(self) -> Packet | ProtocolError | None:
         """The next packet; None: the hub closed."""
         while not self._got:
@@ -120,10 +127,7 @@ async def knock(port: int, version: int = V5, narrow: bool = False) -> Peer:
 async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = False, **connect: Any) -> Peer:
     """Connect and be let in."""
     peer = await knock(port, version, narrow)
-    peer.send(Connect(id, version, **connect))
-    answer = await peer.got()
-    assert isinstance(answer, Connack)
-    assert answer.reason == 0
+    await peer.connect(id, **connect)
     return peer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.hub.doors import Door
-from gateway.hub.packets import V5, Connack, Connect
+from gateway.hub.packets import V5
 from tests.hub.peers import Peer
 
 
@@ -53,8 +53,5 @@ GET = b"GET /mqtt HTTP/1.1\r\nHost: gateway\r\n\r\n"
 
 async def entered(port: int, folder: Path, own: Path) -> Peer:
     peer = await come(port, folder, own)
-    peer.send(Connect(f"c-{own.name}", V5))
-    answer = await peer.got()
-    assert isinstance(answer, Connack)
-    assert answer.reason == 0
+    await peer.connect(f"c-{own.name}")
     return peer

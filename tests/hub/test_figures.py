@@ -11,7 +11,7 @@ from gateway.hub.properties import Properties, Property
 from gateway.hub.reasons import Reason
 from gateway.rates import Load
 from gateway.settings import Access
-from tests.hub.house import come, house, publish, take
+from tests.hub.house import come, house, leave, publish, take
 from tests.hub.peers import Peer
 from tests.hub.programs import run
 from tests.parts import free_port, need, until
@@ -38,8 +38,7 @@ def test_the_figures_are_true(tmp_path: Path) -> None:
         async with house(tmp_path) as (gateway, port):
             away, _ = await come(port, "away")
             await take(away, "a/#")
-            await away.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, away)
             here, _ = await come(port, "here", V311, None)
             await take(here, "$share/g/a/#", "b/#", qos=0)
             await publish(port, "1", "2", "3", topic="a/x")

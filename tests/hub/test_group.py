@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from gateway.app import Gateway
 from gateway.hub.access import Access
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
-from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
+from tests.hub.house import answer, come, drain, house, leave, publish, receive, say_all, take
 from tests.hub.peers import Peer, both, knock
 from tests.parts import until
 from tests.store.disk import hold
@@ -35,10 +34,6 @@ async def member(port: int, name: str, version: int = V5, qos: int = 1, **connec
     return peer
 
 
-async def away(gateway: Gateway, count: int) -> None:
-    await until(lambda: gateway.hub.status().away == count)
-
-
 def texts(count: int, first: int = 0) -> list[str]:
     return [str(n) for n in range(first, first + count)]
 
@@ -49,8 +44,7 @@ def test_a_group_that_is_away_misses_nothing(version: int, restart: bool, tmp_pa
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
             for name in ("m1", "m2"):
-                await (await member(port, name, version)).close()
-            await away(gateway, 2)
+                await leave(gateway, await member(port, name, version))
             await publish(port, *texts(10))
             if not restart:
                 await finished(port)
@@ -78,8 +72,7 @@ def test_a_crash_right_after_the_publisher_was_told_loses_nothing(version: int, 
     async def story() -> None:
         async with house(tmp_path / "data") as (gateway, port):
             for name in ("m1", "m2"):
-                await (await member(port, name, version, qos)).close()
-            await away(gateway, 2)
+                await leave(gateway, await member(port, name, version, qos))
             await publish(port, *texts(10), qos=2)
             left = as_after_a_crash(tmp_path / "data")
         async with house(left) as (_, port):
@@ -121,8 +114,7 @@ def test_at_qos_2_the_client_that_was_chosen_gets_it_and_no_other(version: int, 
             one.send(Ack(Kind.PUBREC, first.id))
             assert await one.got() == Ack(Kind.PUBREL, first.id)
             if not crash:
-                await one.close()
-                await away(gateway, 1)
+                await leave(gateway, one)
                 await finished(port, first, second)
                 return
             left = as_after_a_crash(tmp_path / "data")
@@ -152,7 +144,7 @@ def test_others_get_what_a_member_had_at_qos_1_when_its_session_ends(how: str, t
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
             one = await member(port, "m1", expiry=0 if how == "it didn't last" else 3600)
-            await member_that_is_away(gateway, port)
+            await leave(gateway, await member(port, "m2"))
             await publish(port, *texts(3))
             got = await receive(one, 3)
             await answer(one, got[1])
@@ -168,11 +160,6 @@ def test_others_get_what_a_member_had_at_qos_1_when_its_session_ends(how: str, t
             assert await two.silent()
 
     asyncio.run(story())
-
-
-async def member_that_is_away(gateway: Gateway, port: int) -> None:
-    await (await member(port, "m2")).close()
-    await away(gateway, 1)
 
 
 @pytest.mark.parametrize("arrived", [False, True])
@@ -314,8 +301,7 @@ def test_a_client_in_two_groups_and_on_its_own_gets_three(tmp_path: Path) -> Non
 def test_messages_beyond_the_limit_are_given_up_with_a_gap(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
-            await (await member(port, "m1")).close()
-            await away(gateway, 1)
+            await leave(gateway, await member(port, "m1"))
             group = gateway.hub.broker.groups[SHARE]
             group._backlog.most = 200
             other, _ = await come(port, "other", expiry=None)
@@ -338,8 +324,7 @@ def test_what_comes_while_a_member_is_being_let_in_waits_for_it(tmp_path: Path) 
 
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
-            await (await member(port, "m1")).close()
-            await away(gateway, 1)
+            await leave(gateway, await member(port, "m1"))
             other, _ = await come(port, "other", expiry=None)
             go = hold(gateway.log)
             other.send(Delivery(Publish("a", b"0", 1), 1))
@@ -361,8 +346,7 @@ def test_somebody_else_comes_while_a_member_is_being_let_in(version: int, qos: i
 
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
-            await (await member(port, "m1", version, qos)).close()
-            await away(gateway, 1)
+            await leave(gateway, await member(port, "m1", version, qos))
             kept = asyncio.get_running_loop().create_future()
             with pytest.MonkeyPatch.context() as held:
                 held.setattr(gateway.hub.sessions._history, "keep", lambda statements: kept)

@@ -9,7 +9,7 @@ from gateway.hub.inlet import Publish
 from gateway.hub.packets import Ack, Delivery, Disconnect, Unsuback, Unsubscribe
 from gateway.hub.properties import Kind, Property
 from gateway.store.log import Log
-from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
+from tests.hub.house import answer, come, drain, house, leave, publish, receive, say_all, take
 from tests.hub.peers import Peer, both
 from tests.parts import until
 
@@ -27,8 +27,7 @@ def test_what_a_client_is_owed_waits_for_it(version: int, qos: int, restart: boo
             await take(peer, "a", qos=qos)
             await publish(port, "live", qos=2)
             assert await drain(peer, 1) == ["live"]
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             await publish(port, "1", "2", "3", qos=2)
             await publish(port, "other", topic="b")
             if not restart:
@@ -60,8 +59,7 @@ def test_what_was_not_acknowledged_comes_again_with_dup(version: int, tmp_path: 
             first = await receive(peer, 4)
             assert not any(one.dup for one in first)
             await answer(peer, first[0], first[2])
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, _ = await come(port, "c", version)
             again = await receive(peer, 2)
             assert [(one.id, one.message.payload, one.dup) for one in again] == [
@@ -73,8 +71,7 @@ def test_what_was_not_acknowledged_comes_again_with_dup(version: int, tmp_path: 
             last = await receive(peer, 2)
             assert [one.id for one in last] == [one.id for one in again]
             await answer(peer, *last)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, _ = await come(port, "c", version)
             assert await peer.silent()
 
@@ -162,8 +159,7 @@ def test_expiry_ends_what_was_not_sent_and_nothing_else(qos: int, tmp_path: Path
 
             await say(b"begun", 1)
             (first,) = await receive(peer, 1)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             await say(b"short", 1)
             await say(b"long", 3600)
             await asyncio.sleep(1.1)
@@ -189,8 +185,7 @@ def test_a_clean_start_forgets_everything(tmp_path: Path) -> None:
             await take(peer, "a", qos=2)
             peer.send(Delivery(Publish("b", b"x", 2), 7))
             assert await peer.got() == Ack(Kind.PUBREC, 7)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             await publish(port, "1")
             peer, present = await come(port, clean=True)
             assert not present
@@ -226,8 +221,7 @@ def test_a_session_expires(tmp_path: Path) -> None:
         async with house(tmp_path) as (gateway, port):
             peer, _ = await come(port, expiry=1)
             await take(peer, "a")
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             await until(lambda: gateway.hub.status().away == 0)
             assert gateway.hub.broker.members == {}
             await publish(port, "x")  # its commit is behind that of the session's end
@@ -293,8 +287,7 @@ def test_old_messages_beyond_the_limit_are_given_up_with_a_gap(tmp_path: Path) -
         async with house(tmp_path) as (gateway, port):
             peer, _ = await come(port)
             await take(peer, "a")
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             feed = gateway.hub.broker.members["c"].feed
             assert feed
             feed.backlog.most = 200
@@ -348,8 +341,7 @@ def test_retained_messages_that_were_not_acknowledged_come_again(version: int, q
             await take(peer, "r/#", qos=2)
             first, second = await receive(peer, 2)
             peer.send(Ack(Kind.PUBREC if qos == 2 else Kind.PUBACK, first.id))
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, _ = await come(port, "c", version)
             if qos == 2:
                 assert await peer.got() == Ack(Kind.PUBREL, first.id)

@@ -27,7 +27,7 @@ from gateway.hub.packets import (
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import Reason
 from gateway.hub.users import add_user
-from tests.hub.house import come, house, publish, say_all, take
+from tests.hub.house import come, house, leave, publish, say_all, take
 from tests.hub.peers import Desk, Peer, both, enter, hub_at, knock, say
 from tests.parts import until
 
@@ -38,21 +38,15 @@ def test_session_present_says_what_was_kept(version: int, tmp_path: Path) -> Non
 
     async def story() -> None:
         async with house(tmp_path) as (gateway, port):
-
-            async def away(count: int) -> None:
-                await until(lambda: gateway.hub.status().away == count)
-
             peer, present = await come(port, "c", version)
             assert not present
             await take(peer, "a")
-            await peer.close()
-            await away(1)
+            await leave(gateway, peer)
             _, present = await come(port, "d", version)
             assert not present, "it belongs to another client id"
             peer, present = await come(port, "c", version)
             assert present
-            await peer.close()
-            await away(1)
+            await leave(gateway, peer)
             peer, present = await come(port, "c", version, clean=True)
             assert not present
             await publish(port, "x")

@@ -21,9 +21,8 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import ProtocolError, Reason
-from tests.hub.house import answer, come, house, publish, receive, say_all, take
+from tests.hub.house import answer, come, house, leave, publish, receive, say_all, take
 from tests.hub.peers import Desk, Peer, both, enter, hub_at, say
-from tests.parts import until
 
 ALL: Properties = {
     Property.payload_format: 1,
@@ -213,8 +212,7 @@ def test_aliases_are_a_matter_of_one_connection(tmp_path: Path) -> None:
                 names.append(one.message.topic or known[alias])
             there = [f"t/{alias}" for alias in range(1, most + 1)]
             assert names == there + there[::-1]
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, present = await come(port)
             assert present
             peer.send(short(1))
@@ -239,8 +237,7 @@ def test_the_window_holds_over_reconnects_and_for_publish_alone(tmp_path: Path) 
             peer.send(Ack(Kind.PUBREC, first.id))
             assert await peer.got() == Ack(Kind.PUBREL, first.id)
             assert await peer.silent(), "PUBREC alone makes no room"
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, _ = await come(port, properties=two)
             assert await peer.got() == Ack(Kind.PUBREL, first.id)
             (again,) = await receive(peer, 1)
@@ -274,8 +271,7 @@ def test_what_a_client_refused_is_not_sent_again(tmp_path: Path) -> None:
             one, two, three = await receive(peer, 3)
             peer.send(Ack(Kind.PUBACK, one.id, Reason.UNSPECIFIED), Ack(Kind.PUBREC, two.id, Reason.UNSPECIFIED))
             assert await peer.silent()
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, _ = await come(port)
             (again,) = await receive(peer, 1)
             assert (again.id, again.message.payload) == (three.id, b"3")
@@ -316,8 +312,7 @@ def test_order_is_kept_for_each_publisher_and_qos(version: int, tmp_path: Path) 
                 await publish(port, *texts, qos=qos)
                 got = await receive(peer, 50)
                 assert [one.message.payload.decode() for one in got] == texts
-                await peer.close()
-                await until(lambda: gateway.hub.status().away == 1)
+                await leave(gateway, peer)
                 peer, _ = await come(port, "c", version)
                 again = await receive(peer, 50)
                 assert [(one.id, one.dup) for one in again] == [(one.id, True) for one in got]

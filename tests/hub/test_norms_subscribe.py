@@ -21,9 +21,8 @@ from gateway.hub.packets import (
 )
 from gateway.hub.properties import Kind, Properties, Property
 from gateway.hub.reasons import Reason
-from tests.hub.house import answer, come, drain, house, publish, receive, say_all, take
+from tests.hub.house import answer, come, drain, house, leave, publish, receive, say_all, take
 from tests.hub.peers import Desk, Peer, both, enter, farewell, hub_at
-from tests.parts import until
 
 TOO_DEEP = "/" * 600
 
@@ -84,8 +83,7 @@ def test_what_was_begun_is_finished_after_unsubscribe(version: int, tmp_path: Pa
             peer.send(Unsubscribe(9, ["a"]))
             assert isinstance(await peer.got(), Unsuback)
             await publish(port, "3", qos=2)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             peer, _ = await come(port, "c", version)
             again = await receive(peer, 2)
             assert [(each.id, each.dup) for each in again] == [(one.id, True), (two.id, True)]
@@ -152,8 +150,7 @@ def test_a_message_bears_the_identifiers_of_all_it_matches(tmp_path: Path) -> No
             await say_on_a_b(port)
             (live,) = await receive(peer, 1)
             await answer_qos_2(peer, live)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             await say_on_a_b(port)
             peer, _ = await come(port)
             (stored,) = await receive(peer, 1)
@@ -265,14 +262,12 @@ def test_a_group_at_its_own_qos(tmp_path: Path) -> None:
             one.send(Ack(Kind.PUBREC, first[0].id, Reason.UNSPECIFIED))
             assert await one.silent()
             assert await two.silent(), "what a member refuses nobody else gets"
-            await one.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, one)
             assert await two.silent(), "what is in flight waits for its member"
             one, _ = await come(port, "m1")
             (again,) = await receive(one, 1)
             assert (again.id, again.dup) == (first[1].id, True)
-            await one.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, one)
             one, present = await come(port, "m1", clean=True)
             assert not present
             assert await one.silent()

@@ -11,7 +11,7 @@ from gateway.event import event
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Delivery, Filter, Suback, Subscribe
 from gateway.hub.properties import Kind, Property
-from tests.hub.house import come, drain, house, publish, receive, say_all, take
+from tests.hub.house import come, drain, house, leave, publish, receive, say_all, take
 from tests.hub.peers import Peer, both
 from tests.parts import until
 
@@ -60,8 +60,7 @@ def test_a_lasting_session_is_owed_events(tmp_path: Path) -> None:
             peer, _ = await come(port)
             await take(peer, "redcar/events/#")
             await receive(peer, 0)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             stored = gateway.log.append([event("alarm.raised", "cellar/air-1", {"alarm": "warm"}, time=1)])
             assert stored
             await stored
@@ -178,7 +177,9 @@ def test_from_an_offset_and_from_a_time(tmp_path: Path, caplog: pytest.LogCaptur
             peer, _ = await come(port, expiry=None)
             assert await since(peer, "yesterday", "a") == [0x83]
             cure = """write e.g. "4711", "start", "2h" or "2026-11-21T06:00Z\""""
-            problem = f"asks for the past in a way that isn't understood: from = 'yesterday' is no offset and no time: {cure}"
+            problem = (
+                f"asks for the past in a way that isn't understood: from = 'yesterday' is no offset and no time: {cure}"
+            )
             assert f"client 'c' {problem}" in caplog.text
             await since(peer, "2999-01-01T00:00:00Z", "a")
             assert await peer.silent()

@@ -122,12 +122,7 @@ def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
 
 
 async def come(port: int, user: str, **more: Any) -> Peer:
-    peer = await knock(port)
-    peer.send(Connect(f"c-{user}", V5, user=user, password=b"pw", **more))
-    answer = await peer.got()
-    assert isinstance(answer, Connack)
-    assert answer.reason == 0
-    return peer
+    return await enter(port, id=f"c-{user}", user=user, password=b"pw", **more)
 
 
 async def ask(peer: Peer, *filters: str) -> list[int]:

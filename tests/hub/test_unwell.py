@@ -14,7 +14,7 @@ from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect,
 from gateway.hub.properties import Kind, Property
 from gateway.store import log as store_log
 from gateway.store.log import Log
-from tests.hub.house import come, house, publish, receive, take
+from tests.hub.house import come, house, leave, publish, receive, take
 from tests.hub.peers import both, enter, knock
 from tests.parts import until
 from tests.store.disk import fail_once, hold
@@ -150,8 +150,7 @@ def test_a_session_is_forgotten_before_its_client_hears_so(tmp_path: Path) -> No
         async with house(tmp_path) as (gateway, port):
             peer, _ = await come(port)
             await take(peer, "a")
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             _, present = await come(port, clean=True, expiry=None)
             assert not present
             for table in ("session", "subscription"):
@@ -167,8 +166,7 @@ def test_nothing_comes_before_connack(tmp_path: Path) -> None:
         async with house(tmp_path) as (gateway, port):
             peer, _ = await come(port)
             await take(peer, "a", qos=0)
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             other, _ = await come(port, "other", expiry=None)
             go = hold(gateway.log)
             peer = await knock(port)

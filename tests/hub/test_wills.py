@@ -9,7 +9,7 @@ from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Connack, Connect, Delivery, Disconnect, Will
 from gateway.hub.properties import Property
 from gateway.hub.reasons import Reason
-from tests.hub.house import come, house, receive, take
+from tests.hub.house import come, house, leave, receive, take
 from tests.hub.peers import Desk, both, enter, hub_at, knock
 from tests.parts import until
 
@@ -107,8 +107,7 @@ def test_a_client_that_is_back_in_time_keeps_its_will(tmp_path: Path) -> None:
             watcher, _ = await come(port, "w", expiry=None)
             await take(watcher, "status/#")
             peer, _ = await come(port, will=later(60))
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             await come(port)
             assert await watcher.silent()
 
@@ -125,8 +124,7 @@ def test_a_will_with_a_delay_comes_when_it_is_due(restart: bool, tmp_path: Path)
                 watcher, _ = await come(port, "w", expiry=None)
                 await take(watcher, "status/#")
             peer, _ = await come(port, will=later(1))
-            await peer.close()
-            await until(lambda: gateway.hub.status().away == 1)
+            await leave(gateway, peer)
             if not restart:
                 (got,) = await receive(watcher, 1)
                 assert got.message.properties == {Property.content_type: "text/plain"}

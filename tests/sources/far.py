@@ -9,8 +9,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.errors import LinkLost
-from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, V311, Connack, Connect, Delivery, Suback, Subscribe
+from gateway.hub.packets import V5, V311, Connack, Connect, Suback, Subscribe
 from gateway.sources.mqtt import Reader
 from tests.hub.peers import Desk, Peer, _open
 from tests.parts import PATIENCE, until
@@ -77,10 +76,6 @@ async def lost(running: "asyncio.Task[None]") -> str:
     with pytest.raises(LinkLost) as found:
         await asyncio.wait_for(running, 10)
     return str(found.value).partition(": ")[2]
-
-
-def say(topic: str, payload: bytes, id: int, qos: int = 1, **more: Any) -> Delivery:
-    return Delivery(Publish(topic, payload, qos, **more), id)
 
 
 async def peer_is_silent(peer: Peer) -> bool:

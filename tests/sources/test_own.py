@@ -17,9 +17,9 @@ from gateway.hub.reasons import Reason
 from gateway.sources import _own
 from gateway.sources._own import Own
 from tests.hub.house import house
-from tests.hub.peers import Desk, farewell
+from tests.hub.peers import Desk, farewell, say
 from tests.parts import free_port, until
-from tests.sources.far import linked, lost, peer_is_silent, say
+from tests.sources.far import linked, lost, peer_is_silent
 from tests.sources.site import source
 
 
@@ -33,9 +33,11 @@ def test_topic_aliases(tmp_path: Path) -> None:
             async with linked(gateway, desk, "own", "5.0", prefix="house/") as (peer, asked, running):
                 assert asked.properties is not None
                 assert asked.properties[Property.topic_alias_maximum] == 64
-                peer.send(say("plant/a", b"1", 1, properties=named))
-                peer.send(say("", b"2", 2, properties={**named, Property.content_type: "t"}), say("plant/a", b"3", 3))
-                peer.send(say("plant/b", b"4", 4, properties=named), say("", b"5", 5, properties=named))
+                peer.send(say("plant/a", b"1", properties=named))
+                peer.send(
+                    say("", b"2", id=2, properties={**named, Property.content_type: "t"}), say("plant/a", b"3", id=3)
+                )
+                peer.send(say("plant/b", b"4", id=4, properties=named), say("", b"5", id=5, properties=named))
                 await desk.has(5)
                 assert [(one.topic, one.payload) for one in desk.messages] == [
                     ("house/plant/a", b"1"),
@@ -51,13 +53,13 @@ def test_topic_aliases(tmp_path: Path) -> None:
                     None,
                     None,
                 ]
-                peer.send(say("", b"6", 6, properties={Property.topic_alias: 65}))
+                peer.send(say("", b"6", id=6, properties={Property.topic_alias: 65}))
                 assert "topic alias 65: 1 to 64 are accepted" in await lost(running)
                 acknowledged = [await peer.got() for _ in range(5)]
                 assert acknowledged == [Ack(Kind.PUBACK, id) for id in range(1, 6)]
                 assert await farewell(peer) == Reason.TOPIC_ALIAS_INVALID
             async with linked(gateway, desk, "own", "5.0") as (peer, _asked, running):
-                peer.send(say("", b"7", 7, properties=named))
+                peer.send(say("", b"7", id=7, properties=named))
                 assert "topic alias 3 stands for nothing yet" in await lost(running)
 
     asyncio.run(story())
@@ -74,7 +76,7 @@ def test_what_a_session_inherits(tmp_path: Path) -> None:
             linked(gateway, desk, "own", "5.0") as (peer, _asked, _running),
         ):
             inherited: dict[int, Any] = {Property.subscription_identifier: [5, 6]}
-            peer.send(say("plant/a", b"x", 9, 2, properties=inherited))
+            peer.send(say("plant/a", b"x", 2, 9, properties=inherited))
             await until(lambda: desk.messages)
             assert (desk.messages[0].qos, desk.messages[0].properties) == (2, None)
             assert await peer_is_silent(peer)
@@ -102,7 +104,7 @@ def test_what_is_no_mqtt(wire: bytes, words: str, tmp_path: Path) -> None:
         async with house(tmp_path / "data") as (gateway, _):
             desk = Desk()
             async with linked(gateway, desk, "own", "5.0") as (peer, _asked, running):
-                peer.writer.write(encode.encode(say("plant/a", b"before", 1), V5) + wire)
+                peer.writer.write(encode.encode(say("plant/a", b"before"), V5) + wire)
                 said = await lost(running)
                 assert said.startswith("it sent what our own client can't read (")
                 assert said.endswith('): write client = "paho"')
@@ -113,15 +115,15 @@ def test_what_is_no_mqtt(wire: bytes, words: str, tmp_path: Path) -> None:
 
 
 MIXED = [
-    say("plant/a", b"1", 1),
-    say("plant/a", b"2", 2),
-    say("plant/b", b"3" * 300, 3, retain=True),
-    say("plant/a", b"", 0, 0),
-    say("plant/b", b"4" * 20_000, 4),
+    say("plant/a", b"1"),
+    say("plant/a", b"2", id=2),
+    say("plant/b", b"3" * 300, id=3, retain=True),
+    say("plant/a", b"", 0),
+    say("plant/b", b"4" * 20_000, id=4),
     Delivery(Publish("plant/a", b"5", 1), 5, True),
-    say("plant/ü", "ü".encode(), 6, 2),
-    say("plant/ü", b"", 7),
-    say("plant/b", b"8", 8),
+    say("plant/ü", "ü".encode(), 2, 6),
+    say("plant/ü", b"", id=7),
+    say("plant/b", b"8", id=8),
 ]
 
 
@@ -168,7 +170,7 @@ def test_who_is_not_read_is_pinged_all_the_same(tmp_path: Path) -> None:
             linked(gateway, desk, "own", "5.0", keepalive=1) as (peer, _asked, running),
         ):
             desk.full = True
-            peer.send(say("plant/a", b"x", 1))
+            peer.send(say("plant/a", b"x"))
             assert await peer.got() == Ack(Kind.PUBACK, 1)
             for _ in range(6):
                 assert isinstance(await peer.got(), Ping)

@@ -12,9 +12,9 @@ from gateway.sinks import _paho
 from gateway.sources import _own, mqtt
 from gateway.sources.mqtt import Reader
 from tests.hub.house import house
-from tests.hub.peers import Desk
+from tests.hub.peers import Desk, say
 from tests.parts import tell
-from tests.sources.far import Far, linked, lost, peer_is_silent, say
+from tests.sources.far import Far, linked, lost, peer_is_silent
 from tests.sources.site import clients, source, ways
 
 
@@ -60,7 +60,9 @@ def test_acknowledged_in_the_order_they_came(client: str, protocol: str, loop: s
             linked(gateway, desk, client, protocol) as (peer, _asked, _running),
         ):
             for n in range(3):
-                peer.send(say("plant/a", b"x", 10 * n + 2), say("plant/a", b"x", 10 * n + 1), say("plant/a", b"", 0, 0))
+                peer.send(
+                    say("plant/a", b"x", id=10 * n + 2), say("plant/a", b"x", id=10 * n + 1), say("plant/a", b"", 0)
+                )
                 await desk.has(3 * n + 3)
             for future in reversed(list(desk.held)[1:]):
                 future.set_result(None)
@@ -82,7 +84,7 @@ def test_a_repeat_says_so(client: str, protocol: str, loop: str, tmp_path: Path)
             house(tmp_path / "data") as (gateway, _),
             linked(gateway, desk, client, protocol) as (peer, _asked, _running),
         ):
-            peer.send(say("plant/a", b"x", 7), Delivery(Publish("plant/a", b"x", 1), 7, True))
+            peer.send(say("plant/a", b"x", id=7), Delivery(Publish("plant/a", b"x", 1), 7, True))
             await desk.has(2)
         assert [(int.from_bytes(one.packet_id), one.dup, one.client) for one in desk.messages] == [
             (7, False, "site@127.0.0.1"),
