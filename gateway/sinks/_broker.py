@@ -45,17 +45,27 @@ class Remote(Protocol):
         """How messages name it."""
 
 
-def fits(broker: Remote) -> None:
-    """Raises ValueError for settings that don't go together."""
-    if not broker.tls and (broker.ca or broker.certificate):
-        raise ValueError("ca, certificate: they are used with TLS only: add tls = true")
-    if bool(broker.certificate) != bool(broker.key):
-        raise ValueError("certificate, key: they belong together: give both or none")
-    if broker.password_file and broker.username is None:
-        raise ValueError("password_file: a password without a user: add username")
+class Reached:
+    """What the settings of a broker do alike; a base without fields."""
+
+    __slots__ = ()
+
+    def __post_init__(self: Remote) -> None:
+        """Raises ValueError for settings that don't go together."""
+        if not self.tls and (self.ca or self.certificate):
+            raise ValueError("ca, certificate: they are used with TLS only: add tls = true")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate, key: they belong together: give both or none")
+        if self.password_file and self.username is None:
+            raise ValueError("password_file: a password without a user: add username")
+
+    @property
+    def where(self: Remote) -> str:
+        """How messages name it."""
+        return f"{self.host}:{self.port}"
 
 
-class Broker(Subscription, kw_only=True):
+class Broker(Reached, Subscription, kw_only=True):
     """A broker, and who we are there."""
 
     host: Host
@@ -69,14 +79,6 @@ class Broker(Subscription, kw_only=True):
     certificate: Certificate = None
     key: CertificateKey = None
     keepalive: KeepAlive = 30
-
-    def __post_init__(self) -> None:
-        fits(self)
-
-    @property
-    def where(self) -> str:
-        """How messages name it."""
-        return f"{self.host}:{self.port}"
 
 
 class Answer(Struct):

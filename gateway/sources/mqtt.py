@@ -28,11 +28,11 @@ from gateway.sinks._broker import (
     KeepAlive,
     PasswordFile,
     Port,
+    Reached,
     User,
     Version,
     answer_within,
     broke_off,
-    fits,
     minute,
     taken_over,
     tolerated,
@@ -48,7 +48,7 @@ short = 5.0
 """Seconds. Not every broker says why it closes: when it lets us in and always closes so soon, somebody has our name."""
 
 
-class Config(Source, kw_only=True):
+class Config(Reached, Source, kw_only=True):
     """A broker, who we are there, and what we want from it."""
 
     host: Host
@@ -66,14 +66,6 @@ class Config(Source, kw_only=True):
     certificate: Certificate = None
     key: CertificateKey = None
     keepalive: KeepAlive = 30
-
-    def __post_init__(self) -> None:
-        fits(self)
-
-    @property
-    def where(self) -> str:
-        """How messages name it."""
-        return f"{self.host}:{self.port}"
 
     @property
     def sender(self) -> str:
