@@ -57,8 +57,6 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 
 def _of_the_log(db: "Connection", folder: Any, settings: "Settings") -> dict[str, Any]:
-    import time
-
     import msgspec
 
     from gateway.store import files, opening, rows
@@ -71,21 +69,11 @@ def _of_the_log(db: "Connection", folder: Any, settings: "Settings") -> dict[str
     cap = cap_of(settings.retention.cap, sizes.counted + sizes.spare + room)
     meta = dict(db.execute("select key, value from meta").fetchall())
     (events, blocks) = db.execute("select coalesce(sum(count), 0), count(*) from block").fetchone()
-    now = int(time.time() * 1_000_000)
     ends = [db.execute(f"select recorded from block order by lo {way} limit 1").fetchone() for way in ("asc", "desc")]
     oldest, newest = (end[0] if end else None for end in ends)
-    since = max(now - day * 1_000_000, oldest or now)
-    lately = db.execute(
-        "select coalesce(sum(count), 0), coalesce(sum(length(data)), 0) from block where lo >= ?",
-        (rows.offset_at(db, since),),
-    ).fetchone()
-    days = (now - since) / 1e6 / day
-    known = days >= 1 / 24  # less than an hour says nothing about a day
-    growth = lately[1] / days if known else 0.0
     written = msgspec.json.decode(meta.get("written", "{}"), type=Written)
     last = max(written.days, key=int, default=None)
     today = {"bytes": written.days[last], "events": written.events.get(last, 0)} if last else {"bytes": 0, "events": 0}
-    left = cap - sizes.counted
     return {
         "folder": str(folder),
         "epoch": f"{meta['epoch']:x}",
@@ -96,15 +84,31 @@ def _of_the_log(db: "Connection", folder: Any, settings: "Settings") -> dict[str
         "head": rows.mark_of(db),
         "oldest": oldest,
         "newest": newest,
-        "events_per_day": lately[0] / days if known else None,
-        "growth_per_day": growth if known else None,
-        "cap_reached": now + int(left / growth * day * 1e6) if growth > 0 and left > 0 else None,
+        **_growth_of(db, oldest, cap - sizes.counted),
         "written": today,
         "flash_budget": settings.log.flash_budget,
         "lost": [list(row) for row in db.execute("select lo, hi from lost order by lo")],
         "aside": [path.name for path in [opening.waiting(folder)] if path],
         "closed": bool(meta.get("clean", 1)),
     }
+
+
+def _growth_of(db: "Connection", oldest: int | None, left: int) -> dict[str, Any]:
+    """What came within the last day, and when so many bytes are filled if it goes on so."""
+    import time
+
+    from gateway.store import rows
+
+    now = int(time.time() * 1_000_000)
+    since = max(now - day * 1_000_000, oldest or now)
+    sql = "select coalesce(sum(count), 0), coalesce(sum(length(data)), 0) from block where lo >= ?"
+    events, size = db.execute(sql, (rows.offset_at(db, since),)).fetchone()
+    days = (now - since) / 1e6 / day
+    if days < 1 / 24:  # less than an hour says nothing about a day
+        return {"events_per_day": None, "growth_per_day": None, "cap_reached": None}
+    growth = size / days
+    reached = now + int(left / growth * day * 1e6) if growth > 0 and left > 0 else None
+    return {"events_per_day": events / days, "growth_per_day": growth, "cap_reached": reached}
 
 
 def _problems(said: dict[str, Any]) -> list[str]:

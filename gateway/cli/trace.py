@@ -8,6 +8,7 @@ from gateway.cli.common import NoLog, add_log, ask_running, count, harmless, ope
 
 if TYPE_CHECKING:
     from gateway.event import Event
+    from gateway.sink import Identity
     from gateway.store.trace import Fate
 
 examples = """\
@@ -38,8 +39,6 @@ def run(args: argparse.Namespace) -> int:
     """Tell it."""
     import msgspec
 
-    from gateway.cli.events import line
-    from gateway.envelope import structured
     from gateway.selection import Globs
     from gateway.store import trace
     from gateway.store.rows import head_of, read_events
@@ -57,19 +56,28 @@ def run(args: argparse.Namespace) -> int:
     fates = trace.fates(db, event, effects, {one.name: Globs(one.types, one.sources) for one in settings.subscription})
     _ahead(args, fates, {one.name for one in settings.subscription})
     if args.json:
-
-        def whole(one: "Event") -> object:
-            return json.loads(structured(one, args.identity, "live"))
-
         told = {
-            "event": whole(event),
-            "causes": [whole(one) for one in causes],
-            "effects": [whole(one) for one in effects],
+            "event": _whole(event, args.identity),
+            "causes": [_whole(one, args.identity) for one in causes],
+            "effects": [_whole(one, args.identity) for one in effects],
             "rules": rules,
             "consumers": msgspec.to_builtins(fates),
         }
         print(json.dumps(told))
-        return 0
+    else:
+        _tell(event, causes, effects, rules, fates)
+    return 0
+
+
+def _whole(event: "Event", identity: "Identity") -> object:
+    from gateway.envelope import structured
+
+    return json.loads(structured(event, identity, "live"))
+
+
+def _tell(event: "Event", causes: "list[Event]", effects: "list[Event]", rules: list[str], fates: "list[Fate]") -> None:
+    from gateway.cli.events import line
+
     print(line(event))
     print(f"  happened    {show_time(event.time)}")
     print(f"  stored      {show_time(event.recorded)}")
@@ -82,7 +90,6 @@ def run(args: argparse.Namespace) -> int:
         when = f" {show_time(fate.time)}" if fate.time else ""
         lane = f" (lane {fate.lane})" if fate.lane else ""
         print(f"  {harmless(fate.consumer):11} {fate.state}{when}{lane}")
-    return 0
 
 
 def _ahead(args: argparse.Namespace, fates: "list[Fate]", subscriptions: set[str]) -> None:

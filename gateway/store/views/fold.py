@@ -4,6 +4,9 @@ It takes events as they were stored. What came while nobody confirmed the clock 
 along when the clock is set, and are added to the rest once somebody confirms it, or after ten minutes as they are.
 """
 
+from collections.abc import Iterator
+from itertools import chain
+
 import msgspec
 from msgspec import Struct
 
@@ -54,9 +57,7 @@ class Views:
         self.unsynced = kept.unsynced
         self.loose = {(start, series): bucket for start, series, bucket in kept.loose}
         touched = set(kept.touched)
-        self._touched = {
-            cell.series: cell for of in self.cells.values() for cell in of.values() if cell.series in touched
-        }
+        self._touched = {cell.series: cell for cell in self.everything() if cell.series in touched}
 
     def snapshot(self) -> bytes:
         """The state, for restore()."""
@@ -71,6 +72,10 @@ class Views:
             self.series += 1
             cell = of_source[metric] = Cell(self.series, source, metric)
         return cell
+
+    def everything(self) -> Iterator[Cell]:
+        """All metrics of all sources."""
+        return chain.from_iterable(of_source.values() for of_source in self.cells.values())
 
     def state(self, source: str) -> dict[str, Value | None]:
         """The newest value of each metric of a source, as flat JSON; what couldn't be read is null."""

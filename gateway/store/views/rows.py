@@ -10,7 +10,7 @@ from msgspec import Struct, to_builtins
 from gateway.event import Quality
 from gateway.store.eras import shifts, stored
 from gateway.store.rows import Statement, head_of, offset_at, pages, read_blocks
-from gateway.store.views.cells import Alarm, Bucket, Seen, wider, widths
+from gateway.store.views.cells import Alarm, Bucket, Buckets, Seen, add, wider, widths
 from gateway.store.views.fold import Views
 
 consumer = "views"
@@ -140,17 +140,16 @@ class Snapshot:
         if name in widths:
             yield from self._rollup(widths[name], source, since)
         elif name == "last":
-            for of in self.views.cells.values():
-                for cell in of.values():
-                    if cell.offset and fnmatchcase(cell.source, source):
-                        yield {
-                            "source": cell.source,
-                            "metric": cell.metric,
-                            "value": cell.value,
-                            "time": cell.time,
-                            "quality": Quality(cell.quality).name,
-                            "offset": cell.offset,
-                        }
+            for cell in self.views.everything():
+                if cell.offset and fnmatchcase(cell.source, source):
+                    yield {
+                        "source": cell.source,
+                        "metric": cell.metric,
+                        "value": cell.value,
+                        "time": cell.time,
+                        "quality": Quality(cell.quality).name,
+                        "offset": cell.offset,
+                    }
         elif name == "alarms":
             for alarm in self.views.alarms.values():
                 if fnmatchcase(alarm.source, source):
@@ -164,27 +163,18 @@ class Snapshot:
                     yield {"source": name, **self.devices.get(name, {}), **heard, **quality}
 
     def _rollup(self, width: int, source: str, since: int) -> Iterator[dict[str, Any]]:
-        wanted = {
-            cell.series: cell
-            for of in self.views.cells.values()
-            for cell in of.values()
-            if fnmatchcase(cell.source, source)
-        }
+        wanted = {cell.series: cell for cell in self.views.everything() if fnmatchcase(cell.source, source)}
         since -= since % width
-        found = {
-            key: one for key, one in wider(self.views.minutes, width).items() if key[1] in wanted and key[0] >= since
-        }
-        for key, one in wider(self.views.loose, width).items():
-            if key[1] in wanted and key[0] >= since:
-                found[key].add(one) if key in found else found.update({key: one})
+        found: Buckets = {}
         if self._tables:
             query = "select start, series, count, min, max, sum, last, at from rollup where width = ? and start >= ?"
             for start, series, *rest in self._db.execute(query, (width, since)):
                 if series in wanted:
-                    bucket = Bucket(*rest)
-                    if (start, series) in found:
-                        bucket.add(found[start, series])
-                    found[start, series] = bucket
+                    found[start, series] = Bucket(*rest)
+        for counted in (self.views.minutes, self.views.loose):
+            for (start, series), one in wider(counted, width).items():
+                if series in wanted and start >= since:
+                    add(found, (start, series), one)
         for (start, series), one in sorted(found.items(), key=lambda item: item[0]):
             yield {
                 "source": wanted[series].source,
