@@ -21,8 +21,9 @@ from weakref import WeakKeyDictionary
 from gateway.address import Address, parse
 from gateway.driver import Binding, Driver, Item
 from gateway.errors import DeviceRefused
-from gateway.ports import Sleep, serial_port, tcp_connection
+from gateway.ports import serial_port, tcp_connection
 from gateway.replay import replay, sim, without_device
+from gateway.waiting import Sleep
 
 if TYPE_CHECKING:
     from gateway.ble import Radio

@@ -6,17 +6,16 @@ import getpass
 import os
 import socket
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway.address import Address
 from gateway.errors import DeviceRefused, DeviceSilent, LinkLost
+from gateway.waiting import Sleep
 
 if TYPE_CHECKING:
     import serial
-
-Sleep = Callable[[float], Awaitable[object]]
 
 connecting = 10.0  # seconds for a TCP connection to come about
 chunk = 65_536

@@ -1,7 +1,7 @@
 """Items without a device: a driver's twin, and what was recorded."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,7 @@ from typing import Any
 from gateway.driver import Advert, Driver, Item, Message
 from gateway.errors import DeviceRefused
 from gateway.event import SECOND
-
-Sleep = Callable[[float], Awaitable[object]]
+from gateway.waiting import Sleep
 
 
 @asynccontextmanager

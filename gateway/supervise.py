@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from gateway.errors import RedcarError
+from gateway.waiting import Sleep
 
 log = logging.getLogger("redcar.supervise")
 
@@ -26,7 +27,7 @@ async def supervise(
     *,
     rng: Random,
     longest: float = 30.0,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    sleep: Sleep = asyncio.sleep,
 ) -> None:
     """Run ``start()`` again whenever it fails, until it returns. The one place that catches every exception."""
     loop = asyncio.get_running_loop()

@@ -1,7 +1,10 @@
 """Waiting for something, but not for ever."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+
+Sleep = Callable[[float], Awaitable[object]]
+"""Returns after so many seconds: ``asyncio.sleep``, or what a test has in its place."""
 
 
 async def within(seconds: float | None, what: Awaitable[object]) -> bool:

@@ -8,7 +8,7 @@ be read is a ``gap`` with its ranges. The damaged files are kept until somebody 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from gateway.store import block, files, opening, rows
 from gateway.store.carve import carve
 from gateway.store.consumers import Consumers
 from gateway.store.log import Log
+from gateway.waiting import Sleep
 
 log = logging.getLogger("redcar.salvage")
 
@@ -37,7 +38,7 @@ class Salvaged(Struct):
     """Where what could be found ends, if nobody knows how much came after it."""
 
 
-async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awaitable[object]]) -> None:
+async def salvage(log_: Log, consumers: Consumers, pause: Sleep) -> None:
     """Move what can be read of ``log_.aside``, beside everything else. Interrupted, it begins anew the next time."""
     while aside := log_.aside:
         await _salvage(log_, consumers, aside, pause)
@@ -45,7 +46,7 @@ async def salvage(log_: Log, consumers: Consumers, pause: Callable[[float], Awai
     log_.whole.set()
 
 
-async def _salvage(log_: Log, consumers: Consumers, aside: Path, pause: Callable[[float], Awaitable[object]]) -> None:
+async def _salvage(log_: Log, consumers: Consumers, aside: Path, pause: Sleep) -> None:
     made = Salvaged()
     done = await log_.query("select 1 from meta where key = 'salvaged' and value = ?", aside.name)
     if not done:
