@@ -169,7 +169,7 @@ def unreached(broker: Remote, error: OSError) -> SinkUnavailable | SinkRefused:
             f"{where}: {broke_off} before it answered: is that its port for TLS? then add tls = true"
         )
     if isinstance(error, socket.gaierror):
-        return SinkUnavailable(f"{where}: {error.strerror.lower()}: check host, and this machine's DNS")
+        return SinkUnavailable(f"{where}: {str(error.strerror).lower()}: check host, and this machine's DNS")
     if isinstance(error, ConnectionRefusedError):
         return SinkUnavailable(f"{where}: nobody listens there: is the broker running?")
     if isinstance(error, TimeoutError):
