@@ -45,6 +45,7 @@ from gateway.store.salvage import salvage
 from gateway.store.views import custom
 from gateway.store.views.keep import Keeper
 from gateway.supervise import supervise
+from gateway.waiting import Sleep
 from rules.engine import Engine
 from rules.load import load as load_rules
 
@@ -52,8 +53,6 @@ log = logging.getLogger("redcar")
 
 Start = Callable[[], Awaitable[None]]
 """Starts one try of a task."""
-
-Rest = Callable[[float], Awaitable[object]]
 
 longest_frame = 65_536
 """Bytes of a stream that no decoder has taken: beyond it they are dropped, so that a mute decoder can't fill the memory."""
@@ -107,24 +106,13 @@ async def open_gateway(
         retained = Retained(settings.limits)
         retained.load(await gateway.log.query(SELECT))
         await _open_ingest(gateway, bound, retained)
-        access = settings.access
-        users = Path(access.users) if access.users else None
-        acl = Path(access.acl) if access.acl else None
-        doors = Access(users, access.anonymous, settings.limits, acl)
-        history = LogHistory(gateway.log, gateway.consumers, Identity(settings.gateway.name, gateway.log.epoch))
-        gateway.hub = Hub(gateway.ingest, retained, doors, settings.limits, history, gateway.clock)
-        gateway.ingest.owed = gateway.hub.broker.owed
-        opened.push_async_callback(gateway.hub.close)
-        await _open_sessions(gateway)
-        if gateway.hub.tail:
-            tasks.keep("subscribers", gateway.hub.tail.run)
-        alarms = [rule.name for rule in rules.rules]
-        broadcast = Broadcast(gateway.hub, gateway.log, gateway.views, settings.gateway.name, alarms)
+        hub = await _open_hub(gateway, retained, tasks, opened)
+        broadcast = Broadcast(
+            hub, gateway.log, gateway.views, settings.gateway.name, [rule.name for rule in rules.rules]
+        )
         opened.callback(broadcast.close)
         tasks.keep("broadcast", broadcast.run)
-        gateway.ports = [
-            await gateway.hub.listen(door=Door(**structs.asdict(listener))) for listener in settings.listener
-        ]
+        gateway.ports = [await hub.listen(door=Door(**structs.asdict(listener))) for listener in settings.listener]
 
         if settings.source:
             _open_sources(gateway, tasks)
@@ -179,6 +167,22 @@ async def _open_ingest(gateway: Gateway, bound: list[Bound], retained: Retained)
     gateway.actions.update(operator.actions())
 
 
+async def _open_hub(gateway: Gateway, retained: Retained, tasks: "_Tasks", opened: AsyncExitStack) -> Hub:
+    """With the sessions of the last time; nobody can come in yet."""
+    settings, access = gateway.settings, gateway.settings.access
+    users = Path(access.users) if access.users else None
+    acl = Path(access.acl) if access.acl else None
+    doors = Access(users, access.anonymous, settings.limits, acl)
+    history = LogHistory(gateway.log, gateway.consumers, Identity(settings.gateway.name, gateway.log.epoch))
+    hub = gateway.hub = Hub(gateway.ingest, retained, doors, settings.limits, history, gateway.clock)
+    gateway.ingest.owed = hub.broker.owed
+    opened.push_async_callback(hub.close)
+    await _open_sessions(gateway)
+    if hub.tail:
+        tasks.keep("subscribers", hub.tail.run)
+    return hub
+
+
 async def _open_sessions(gateway: Gateway) -> None:
     """The MQTT sessions that were kept when the gateway ended."""
     query = gateway.log.query
@@ -203,7 +207,7 @@ class _Tasks:
     async def __aenter__(self) -> "_Tasks":
         return self
 
-    def keep(self, name: str, start: Start, rest: Rest = asyncio.sleep) -> None:
+    def keep(self, name: str, start: Start, rest: Sleep = asyncio.sleep) -> None:
         """Keep this alive until the gateway closes; ``rest`` waits between tries."""
         self._running.append(asyncio.create_task(supervise(name, start, rng=self._rng, sleep=rest), name=name))
 

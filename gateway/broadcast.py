@@ -21,6 +21,7 @@ from gateway.event import Quality
 from gateway.figures import Figures
 from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
+from gateway.message import as_topic
 from gateway.store.log import Log
 from gateway.store.views.keep import Keeper
 from gateway.waiting import within
@@ -29,7 +30,6 @@ every = 10.0  # seconds between two looks at the figures
 at_most = 0.05  # seconds until we look again whether the views have caught up
 
 _encode = msgspec.json.Encoder().encode
-_BARE = str.maketrans("+#\0", "___")
 _BAD = Quality.no_data
 
 
@@ -146,7 +146,7 @@ class Broadcast:
 
 
 def _topic(kind: str, name: str) -> str:
-    return f"redcar/{kind}/{name}".translate(_BARE)
+    return as_topic(f"redcar/{kind}/{name}")
 
 
 def _said(topic: str, payload: bytes) -> Publish:

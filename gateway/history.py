@@ -15,9 +15,9 @@ from gateway.event import Event, event
 from gateway.hub.history import Position, Told
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.properties import Property
-from gateway.message import published
+from gateway.message import as_topic, published
 from gateway.sink import Identity
-from gateway.store.consumers import Consumer, Consumers, Range
+from gateway.store.consumers import Consumer, Consumers
 from gateway.store.log import Log
 from gateway.store.rows import offset_at
 
@@ -25,7 +25,6 @@ OWN = "redcar/events/"
 """Where events are published."""
 
 _PAGE = 500  # events looked at before others get their turn
-_BARE = str.maketrans("+#\0", "___")
 
 
 def _patient(stored: Future[None] | None) -> Future[None]:
@@ -57,9 +56,7 @@ class LogPosition:
     def __init__(self, consumer: Consumer, log: Log) -> None:
         self._consumer = consumer
         self._log = log
-        range = consumer.owed("live")
-        assert range is not None
-        self._range: Range = range
+        self._range = consumer.live
 
     @property
     def state(self) -> bytes | None:
@@ -165,7 +162,7 @@ class LogHistory:
         if topic is None:
             if len(self._topics) >= 10_000:
                 self._topics.clear()
-            topic = self._topics[key] = f"{OWN}{one.source}/{one.type}".translate(_BARE)
+            topic = self._topics[key] = as_topic(f"{OWN}{one.source}/{one.type}")
         return topic
 
     def _cloud_event(self, one: Event, topic: str) -> Publish:

@@ -66,6 +66,14 @@ def published(told: Event, now: int) -> Publish:
     return Publish(said.topic, payload, max(0, said.qos), said.retain, properties, said.client, said.user)
 
 
+def as_topic(text: str) -> str:
+    """With _ for what can't stand in a topic one publishes to: wildcards [MQTT-3.3.2-2] and NUL [MQTT-1.5.4-2]."""
+    return text.translate(_NEVER)
+
+
+_NEVER = str.maketrans("+#\0", "___")
+
+
 def _named(properties: dict[int, Any]) -> dict[str, Any] | None:
     found = {_NAMED[id]: value for id, value in properties.items() if id in _NAMED}
     if "correlation_data" in found:

@@ -3,8 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli.common import misused
+
+if TYPE_CHECKING:
+    from gateway.hub.access import Access
 
 examples = """\
 examples:
@@ -136,41 +140,46 @@ def _rights(args: argparse.Namespace) -> int:
     from gateway.hub.access import Access
     from gateway.hub.reasons import ProtocolError
     from gateway.hub.rights import VERBS
-    from gateway.hub.users import list_users
     from gateway.hub.why import decide, granted
 
     settings = config.load(_config(args))
     acl = settings.access.acl
     access = Access(limits=settings.limits, acl=Path(acl) if acl else None)
     user = args.name or None
+    found: list[Any]
     try:
         if args.topic is None:
-            grants = sorted(granted(access, user, args.client), key=lambda one: VERBS.index(one.verb))
-            told = [to_builtins(one) for one in grants]
-            rows = [(one.verb, one.filter, one.where) for one in grants]
+            found = sorted(granted(access, user, args.client), key=lambda one: VERBS.index(one.verb))
+            rows = [(one.verb, one.filter, one.where) for one in found]
         else:
-            decisions = decide(access, user, args.client, args.topic)
-            told = [to_builtins(one) for one in decisions]
-            rows = [(one.verb, "yes" if one.allowed else "no", one.why) for one in decisions]
+            found = decide(access, user, args.client, args.topic)
+            rows = [(one.verb, "yes" if one.allowed else "no", one.why) for one in found]
     except ProtocolError as error:
         raise misused(str(error), "name a topic or a filter: plant/lamp, plant/+/t, plant/#") from None
     finally:
         access.close()
     if args.json:
-        print(json.dumps(told))
+        print(json.dumps(to_builtins(found)))
         return 0
     width = max((len(row[1]) for row in rows), default=0)
     for verb, what, why in rows:
         print(f"{verb:10} {what:{width}}  {why}")
+    _tell_more(args, access, Path(settings.access.users) if settings.access.users else None)
+    return 0
+
+
+def _tell_more(args: argparse.Namespace, access: "Access", users: Path | None) -> None:
+    """What the rows don't say."""
+    from gateway.hub.users import list_users
+
+    user = args.name or None
     rules = access.in_force(user)
     if args.topic is None and not (rules and rules.narrow(user)):
         print("receive    whatever it may subscribe to")
     if rules and not args.client and len(rules.grants(user, "any")) > len(rules.grants(user, "")):
         print("rules with %c count with --client ID only", file=sys.stderr)
-    known = list_users(Path(settings.access.users)) if settings.access.users else []
-    if user and user not in known:
+    if user and user not in (list_users(users) if users else []):
         print(f"there is no user {user} (one that a certificate names needs no password)", file=sys.stderr)
-    return 0
 
 
 def _config(args: argparse.Namespace) -> Path:

@@ -7,14 +7,12 @@ from paho.mqtt.properties import Properties
 
 from gateway import envelope
 from gateway.event import Event
+from gateway.message import as_topic
 from gateway.sink import Batch, Identity, Outcome
 from gateway.sinks._paho import described
 
 overhead = 1_000
 """Bytes of a message to allow for what isn't payload: header, topic, properties."""
-
-forbidden = {ord(sign): "_" for sign in "+#\0"}
-"""Can't be in a topic one publishes to (MQTT 4.7.1)."""
 
 
 class Message(Struct):
@@ -42,7 +40,7 @@ class Topics:
             if len(self._known) > 10_000:
                 self._known.clear()
             topic = self._template.format(gateway=self._gateway, lane=lane, source=source, type=type)
-            topic = self._known[key] = topic.translate(forbidden)
+            topic = self._known[key] = as_topic(topic)
         return topic
 
 

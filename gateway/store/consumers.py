@@ -6,6 +6,7 @@ and preload are the same operation, inserting a range. Nothing owed = everything
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from itertools import count
 
 from gateway.event import Event
 from gateway.selection import Globs
@@ -17,7 +18,7 @@ from gateway.store.ranges import Range as Range
 class Consumer:
     """One durable reader. Its ranges in memory are the truth for this process; the table follows with each commit."""
 
-    def __init__(self, log: Log, name: str, ranges: list[Range], state: bytes | None, ids: "Ids") -> None:
+    def __init__(self, log: Log, name: str, ranges: list[Range], state: bytes | None, ids: Iterator[int]) -> None:
         self.log = log
         self.name = name
         self.ranges = ranges
@@ -31,6 +32,13 @@ class Consumer:
     def owed(self, lane: str) -> Range | None:
         """The oldest range of that lane."""
         return min((found for found in self.ranges if found.lane == lane), key=lambda found: found.lo, default=None)
+
+    @property
+    def live(self) -> Range:
+        """What a reader that was opened is always owed: everything new."""
+        found = self.owed("live")
+        assert found is not None
+        return found
 
     @property
     def lag(self) -> int:
@@ -52,7 +60,7 @@ class Consumer:
             return
         lo, statements = live.lo, []
         if live.flight:
-            under_way = Range(self._ids.take(), "live", lo, live.flight.cuts[-1], flight=live.flight)
+            under_way = Range(next(self._ids), "live", lo, live.flight.cuts[-1], flight=live.flight)
             statements.append(self._inserted(under_way))
             lo = live.flight.cuts[-1] + 1
         if lo <= head:
@@ -78,7 +86,7 @@ class Consumer:
     ) -> Range:
         """Owe lo..hi (again), without disturbing other lanes; ``{id}`` in the lane's name makes it a lane of its own.
         ``events`` say so in the log. Returns once that is on the disk."""
-        made = Range(self._ids.take(), lane, lo, hi, globs, speed)
+        made = Range(next(self._ids), lane, lo, hi, globs, speed)
         made.lane = lane.format(id=made.id)
         await self.log.store(list(events), also=[self._insert(made)])
         self._take(made)
@@ -119,7 +127,7 @@ class Consumer:
         the next append."""
         statements, name = [], ""
         for offset in offsets:
-            made = Range(self._ids.take(), lane, offset, offset, tries=tries)
+            made = Range(next(self._ids), lane, offset, offset, tries=tries)
             name = made.lane = name or lane.format(id=made.id)
             statements.append(self._inserted(made))
         return statements
@@ -132,7 +140,7 @@ class Consumer:
 
     def insertion(self, lane: str, lo: int, hi: int | None) -> Statement:
         """Owe lo..hi in a lane; the statement must go into the next append."""
-        return self._inserted(Range(self._ids.take(), lane, lo, hi))
+        return self._inserted(Range(next(self._ids), lane, lo, hi))
 
     def _inserted(self, made: Range) -> Statement:
         self._take(made)
@@ -162,22 +170,10 @@ class Consumer:
         return sql, (range.lo, range.tries, text(range.flight), range.id)
 
 
-class Ids:
-    """Hands out ids of ranges; never the same twice."""
-
-    def __init__(self, last: int) -> None:
-        self.last = last
-
-    def take(self) -> int:
-        """The next one."""
-        self.last += 1
-        return self.last
-
-
 class Consumers:
     """All consumers of a log."""
 
-    def __init__(self, log: Log, ids: Ids) -> None:
+    def __init__(self, log: Log, ids: Iterator[int]) -> None:
         self._log = log
         self._ids = ids
         self._opened: dict[str, Consumer] = {}
@@ -186,7 +182,7 @@ class Consumers:
     async def load(cls, log: Log) -> "Consumers":
         """What the log knows of its consumers."""
         ((last,),) = await log.query("select coalesce(max(seq), 0) from sqlite_sequence where name = 'owed'")
-        return cls(log, Ids(last))
+        return cls(log, count(last + 1))
 
     async def open(self, name: str, *, start: str = "start") -> Consumer:
         """The consumer of that name, where it stopped; a new one begins at the ``start`` of the log or ``now``."""

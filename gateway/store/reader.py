@@ -41,8 +41,7 @@ async def process(log: Log, consumer: Consumer, processor: Processor) -> None:
     """Run a processor over the log until cancelled; then save where it is."""
     await log.store([])  # what the try before this one has handed over is in the log now, whatever it was told
     processor.restore(consumer.state)
-    range = consumer.owed("live")
-    assert range is not None
+    range = consumer.live
     if consumer.state is None:
         processor.position = range.lo - 1
     made = await _seen_again(log, range, processor)

@@ -2,10 +2,14 @@
 
 Until then the changes are in memory: a thousand readings of a metric become one row per width. A crash costs reading ten
 seconds of events again. Whoever shows a view adds the events since its position.
+
+It isn't a processor of ``reader.py``: one of those moves on with every page and may save its state later, while the position
+of the views must never be without their rows; and it stands still for a rebuild.
 """
 
 import asyncio
 import sqlite3
+from collections.abc import Iterator
 
 from gateway.store.consumers import Consumer
 from gateway.store.log import Log, Statement
@@ -65,11 +69,12 @@ class Keeper:
                 self._save(lo)
 
     def _save(self, lo: int) -> None:
-        live = self._consumer.owed("live")
-        assert live is not None
         made = rows.statements(self.views)
-        also = [*made, *self._consumer.done(live, lo - 1, state=self.views.snapshot())]
-        self._log.append([], also=also, wait=False)
+        self._log.append([], also=[*made, *self._through(lo, self.views)], wait=False)
+
+    def _through(self, lo: int, views: Views) -> list[Statement]:
+        """Their position and state, for the transaction that holds the rows."""
+        return self._consumer.done(self._consumer.live, lo - 1, state=views.snapshot())
 
     async def rebuild(self) -> int:
         """Make everything anew from the log and swap it in, in one transaction; returns the number of events it took.
@@ -86,16 +91,13 @@ class Keeper:
         await self._log.store([])  # what was saved last is on the disk now
         old, _ = await self._log.look(rows.load)
         views = Views()
-        for of in old.cells.values():
-            for cell in of.values():
-                views.series = cell.series - 1
-                views.cell(cell.source, cell.metric)
+        for cell in old.everything():
+            views.series = cell.series - 1
+            views.cell(cell.source, cell.metric)
         views.series = old.series
-        made: list[Statement] = []
         for table in rows.tables:
-            made.append((f"drop table if exists {_fresh}{table}", ()))
-            made.append((await self._definition(table), ()))
-        await self._log.store([], also=made)
+            anew = (await self._definition(table), ())
+            await self._log.store([], also=[(f"drop table if exists {_fresh}{table}", ()), anew])
         lo, count, oldest = 1, 0, None
         while lo <= self._log.head:
             events, through = await self._log.onward(lo, as_stored=True)
@@ -108,17 +110,7 @@ class Keeper:
                 await self._log.store([], also=rows.statements(views, _fresh))
             await asyncio.sleep(0)
         made = rows.statements(views, _fresh)
-        if oldest is not None:
-            key = "width, start, series"
-            made.append(
-                (f"delete from {_fresh}rollup where ({key}) in (select {key} from rollup where start < ?)", (oldest,))
-            )
-            made.append((f"insert into {_fresh}rollup select * from rollup where start < ?", (oldest,)))
-        for table in rows.tables:
-            made += [(f"drop table {table}", ()), (f"alter table {_fresh}{table} rename to {table}", ())]
-        live = self._consumer.owed("live")
-        assert live is not None
-        await self._log.store([], also=[*made, *self._consumer.done(live, lo - 1, state=views.snapshot())])
+        await self._log.store([], also=[*made, *_swapped(oldest), *self._through(lo, views)])
         self.views = views
         return count
 
@@ -126,6 +118,18 @@ class Keeper:
         ((sql,),) = await self._log.query("select sql from sqlite_master where name = ?", table)
         _head, _, rest = str(sql).partition("(")
         return f"create table {_fresh}{table} ({rest}"
+
+
+def _swapped(oldest: int | None) -> Iterator[Statement]:
+    """The fresh tables in the place of the others, with the roll-ups that begin before the oldest event that is left."""
+    if oldest is not None:
+        older = "from rollup where start < ?"
+        key = "width, start, series"
+        yield f"delete from {_fresh}rollup where ({key}) in (select {key} {older})", (oldest,)
+        yield f"insert into {_fresh}rollup select * {older}", (oldest,)
+    for table in rows.tables:
+        yield f"drop table {table}", ()
+        yield f"alter table {_fresh}{table} rename to {table}", ()
 
 
 def tables(db: sqlite3.Connection) -> dict[str, int]:
