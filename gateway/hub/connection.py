@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         elif self.session.accepted:
             self.end(Reason.KEEP_ALIVE_TIMEOUT, "silent for one and a half times its keep-alive [MQTT-3.1.2-22]")
         else:
-            text = f"no whole CONNECT came in time: {self.door.name} is for {self.door.spoken}"
+            text = f"no whole CONNECT came in time: this listener is for {self.door.spoken}"
             self.end(Reason.PROTOCOL_ERROR, text)
 
     def abort(self) -> None:
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _name(self) -> str:
-        return f"client {self.session.client_id!r}" if self.session.client_id else "a client"
+        return f"client {self.session.client_id!r}" if self.session.client_id else f"a client on {self.door.name}"
 
     def _follow(self, events: list[Event]) -> None:
         broker = self._hub.broker

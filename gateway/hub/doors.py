@@ -75,7 +75,7 @@ class Door(Struct, kw_only=True):
     def dress(self, connection: asyncio.Protocol, note: Note) -> asyncio.Protocol:
         """Put the layers below MQTT that this listener has."""
         if self.websocket:
-            connection = InWebSocket(connection, note, self.origins, self.context is not None)
+            connection = InWebSocket(connection, note, self.origins, self.context is not None, self.name)
         if self.context:
             connection = InTls(connection, note, self.context, self.name)
         return connection

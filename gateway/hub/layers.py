@@ -103,8 +103,9 @@ class Layer(asyncio.Protocol, asyncio.Transport):
 class InWebSocket(Layer):
     """MQTT in WebSocket frames."""
 
-    def __init__(self, above: asyncio.Protocol, note: Note, origins: Sequence[str], safe: bool) -> None:
+    def __init__(self, above: asyncio.Protocol, note: Note, origins: Sequence[str], safe: bool, name: str) -> None:
         super().__init__(above, note)
+        self._name = name
         self._web = WebSocket(origins, safe)
 
     def data_received(self, data: bytes) -> None:
@@ -115,7 +116,7 @@ class InWebSocket(Layer):
             self._above.data_received(data)
         if web.closed and not self.is_closing():
             if web.why:
-                self.note(f"a WebSocket client was turned away: {web.why}")
+                self.note(f"a WebSocket client on {self._name} was turned away: {web.why}")
             self._below.close()
 
     def write(self, data: "bytes | bytearray | memoryview[int]") -> None:

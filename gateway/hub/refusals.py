@@ -18,6 +18,7 @@ class _Tally(Struct):
     period: float = _PERIOD
     said: set[str] = field(default_factory=set)
     silent: int = 0
+    full: bool = False
 
 
 class Refusals:
@@ -41,8 +42,15 @@ class Refusals:
         if len(tally.said) < _LINES and sentence not in tally.said:
             tally.said.add(sentence)
             log.warning("%s: %s", address, sentence)
-        else:
-            tally.silent += 1
+            return
+        tally.silent += 1
+        log.debug("%s: %s", address, sentence)
+        if sentence not in tally.said and not tally.full:
+            tally.full = True
+            log.warning(
+                "%s: of what else is wrong there only the count is said for a while: redcar run --verbose says all",
+                address,
+            )
 
     def sweep(self) -> None:
         """Count up where a period is over, and forget who was quiet in it."""

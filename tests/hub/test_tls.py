@@ -129,8 +129,8 @@ def test_a_handshake_that_stops_is_reaped_and_counted_meanwhile(
             assert await peer.reader.read() == b""
             await until(lambda: not hub.connections)
             assert caplog.messages == [
-                "127.0.0.1: a client is disconnected: "
-                f"no whole CONNECT came in time: 127.0.0.1:{port} is for MQTT in TLS"
+                f"127.0.0.1: a client on 127.0.0.1:{port} is disconnected: "
+                "no whole CONNECT came in time: this listener is for MQTT in TLS"
             ]
 
     tell(story, loop)
