@@ -111,7 +111,9 @@ class InWebSocket(Layer):
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
         web = self._web
-        data = web.receive(data, self._below.write)
+        data = web.receive(data)
+        if answer := web.take():
+            self._below.write(answer)
         if data:
             self._above.data_received(data)
         if web.closed and not self.is_closing():

@@ -11,7 +11,7 @@ whole frames or not [MQTT-6.0.0-2].
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha1
 from ipaddress import ip_address
 
@@ -29,7 +29,7 @@ class WebSocket:
     """The server's side of one connection.
 
     open    the handshake is over
-    closed  nothing more is to be read; what ``receive`` answered last is to be written, then the socket closed
+    closed  nothing more is to be read; what there is to ``take`` is to be written, then the socket closed
     why     what was wrong, if something was
     """
 
@@ -39,13 +39,14 @@ class WebSocket:
         self.why = ""
         self._origins = origins
         self._safe = safe  # inside TLS
+        self._out: list[bytes] = []
         self._rest = b""
         self._left = 0  # bytes of the current frame's payload still to come
         self._mask = 0
         self._fragmented = False
 
-    def receive(self, data: bytes, write: Callable[[bytes], None]) -> bytes:
-        """MQTT bytes in what came; answers of this layer are written at once."""
+    def receive(self, data: bytes) -> bytes:
+        """MQTT bytes in what came. Answers of this layer are to be written first, see ``take``."""
         if self.closed:
             return b""
         if not self.open:
@@ -56,12 +57,18 @@ class WebSocket:
             if not end or len(head) > _LONGEST:
                 self._rest = head
                 if len(head) > _LONGEST:
-                    self._refuse(write, "431 Request Header Fields Too Large", "the handshake is too long")
+                    self._refuse("431 Request Header Fields Too Large", "the handshake is too long")
                 return b""
             self._rest = b""
-            if not self._shake(head, write):
+            if not self._shake(head):
                 return b""
-        return self._frames(data, write)
+        return self._frames(data)
+
+    def take(self) -> bytes:
+        """What has to be written now, once."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
 
     def wrap(self, data: bytes, opcode: int = _BINARY) -> bytes:
         """A frame to the client: whole and unmasked."""
@@ -79,7 +86,7 @@ class WebSocket:
         self.closed = True
         return self.wrap(code.to_bytes(2, "big"), _CLOSE)
 
-    def _shake(self, head: bytes, write: Callable[[bytes], None]) -> bool:
+    def _shake(self, head: bytes) -> bool:
         request, *lines = head.decode("latin-1").split("\r\n")
         fields: dict[str, str] = {}
         for line in lines:
@@ -93,23 +100,21 @@ class WebSocket:
             or "upgrade" not in tokens
             or fields.get("upgrade", "").lower() != "websocket"
         ):
-            self._refuse(
-                write, "426 Upgrade Required", "this is MQTT in WebSocket, not a web page", "Upgrade: websocket"
-            )
+            self._refuse("426 Upgrade Required", "this is MQTT in WebSocket, not a web page", "Upgrade: websocket")
         elif fields.get("sec-websocket-version") != "13":
-            self._refuse(write, "426 Upgrade Required", "only version 13 is spoken", "Sec-WebSocket-Version: 13")
+            self._refuse("426 Upgrade Required", "only version 13 is spoken", "Sec-WebSocket-Version: 13")
         elif "mqtt" not in asked:  # [MQTT-6.0.0-3]
-            self._refuse(write, "400 Bad Request", "the subprotocol mqtt isn't offered [MQTT-6.0.0-3]")
+            self._refuse("400 Bad Request", "the subprotocol mqtt isn't offered [MQTT-6.0.0-3]")
         elif not _is_key(fields.get("sec-websocket-key", "")):
-            self._refuse(write, "400 Bad Request", "Sec-WebSocket-Key isn't 16 bytes in base64")
+            self._refuse("400 Bad Request", "Sec-WebSocket-Key isn't 16 bytes in base64")
         elif not self._welcome(fields.get("origin"), fields.get("host", "")):
             origin = fields["origin"][:100]
             cure = f'add it to the listener, origins = ["{origin}"]'
-            self._refuse(write, "403 Forbidden", f"pages of {origin!r} may not connect: {cure}")
+            self._refuse("403 Forbidden", f"pages of {origin!r} may not connect: {cure}")
         else:
             accept = b64encode(sha1(fields["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest())
             answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            write(answer + b"Sec-WebSocket-Accept: " + accept + b"\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+            self._out.append(answer + b"Sec-WebSocket-Accept: " + accept + b"\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
             self.open = True
         return self.open
 
@@ -118,13 +123,13 @@ class WebSocket:
             return True
         return bool(host) and origin.partition("://")[2] == host and (self._safe or _is_bare(host))
 
-    def _refuse(self, write: Callable[[bytes], None], status: str, why: str, *more: str) -> None:
+    def _refuse(self, status: str, why: str, *more: str) -> None:
         self.closed, self.why = True, why
         body = f"{why}\n"
         lines = [f"HTTP/1.1 {status}", *more, "Connection: close", "Content-Type: text/plain; charset=utf-8"]
-        write("\r\n".join([*lines, f"Content-Length: {len(body.encode())}", "", body]).encode())
+        self._out.append("\r\n".join([*lines, f"Content-Length: {len(body.encode())}", "", body]).encode())
 
-    def _frames(self, data: bytes, write: Callable[[bytes], None]) -> bytes:
+    def _frames(self, data: bytes) -> bytes:
         found = []
         data = self._rest + data
         at = 0
@@ -135,14 +140,14 @@ class WebSocket:
                 self._left -= len(part)
                 at += len(part)
                 continue
-            after = self._frame(data, at, write)
+            after = self._frame(data, at)
             if after == at:
                 break
             at = after
         self._rest = data[at:]
         return b"".join(found)
 
-    def _frame(self, data: bytes, at: int, write: Callable[[bytes], None]) -> int:
+    def _frame(self, data: bytes, at: int) -> int:
         """The head of a frame, or a whole control frame; where it ended, or ``at`` if it isn't complete."""
         if len(data) < at + 2:
             return at
@@ -150,9 +155,9 @@ class WebSocket:
         opcode, size = first & 0x0F, second & 0x7F
         start = at + 2
         if first & 0x70 or not second & 0x80:
-            return self._violated(write, "reserved bits, or a frame that isn't masked (5.1, 5.2)")
+            return self._violated("reserved bits, or a frame that isn't masked (5.1, 5.2)")
         if opcode >= _CLOSE and (size > 125 or not first & 0x80):
-            return self._violated(write, "a control frame that is long or in parts (5.5)")
+            return self._violated("a control frame that is long or in parts (5.5)")
         if size >= 126:
             more = 2 if size == 126 else 8
             if len(data) < start + more:
@@ -167,27 +172,27 @@ class WebSocket:
             if len(data) < start + size:
                 return at
             self._mask = mask
-            self._control(opcode, self._unmask(data[start : start + size]), write)
+            self._control(opcode, self._unmask(data[start : start + size]))
             return start + size
         if opcode == _TEXT:
-            return self._violated(write, "a text frame [MQTT-6.0.0-1]", UNACCEPTABLE)
+            return self._violated("a text frame [MQTT-6.0.0-1]", UNACCEPTABLE)
         if (opcode == _CONTINUATION) != self._fragmented or opcode not in (_CONTINUATION, _BINARY):
-            return self._violated(write, "frames in an impossible order (5.4)")
+            return self._violated("frames in an impossible order (5.4)")
         self._fragmented = not first & 0x80
         self._left, self._mask = size, mask
         return start
 
-    def _control(self, opcode: int, payload: bytes, write: Callable[[bytes], None]) -> None:
+    def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == _PING:
-            write(self.wrap(payload, _PONG))
+            self._out.append(self.wrap(payload, _PONG))
         elif opcode == _CLOSE:
-            write(self.farewell())
+            self._out.append(self.farewell())
         elif opcode != _PONG:
-            self._violated(write, f"opcode {opcode} doesn't exist")
+            self._violated(f"opcode {opcode} doesn't exist")
 
-    def _violated(self, write: Callable[[bytes], None], why: str, code: int = PROTOCOL_ERROR) -> int:
+    def _violated(self, why: str, code: int = PROTOCOL_ERROR) -> int:
         self.why = why
-        write(self.farewell(code))
+        self._out.append(self.farewell(code))
         return -1
 
     def _unmask(self, data: bytes) -> bytes:

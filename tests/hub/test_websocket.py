@@ -17,20 +17,21 @@ from tests.hub.table import open_stream, parse
 from tests.parts import until
 
 
-def opened(origins: list[str] | None = None) -> tuple[WebSocket, list[bytes]]:
-    web, out = WebSocket(origins or []), list[bytes]()
-    assert web.receive(shake(), out.append) == b""
+def opened() -> WebSocket:
+    web = WebSocket()
+    assert web.receive(shake()) == b""
     assert web.open
-    out.clear()
-    return web, out
+    web.take()
+    return web
 
 
 def test_the_handshake() -> None:
-    web, out = WebSocket(), list[bytes]()
-    assert web.receive(shake() + frame(b"abc"), out.append) == b"abc"
-    assert out[0].startswith(b"HTTP/1.1 101 ")
-    assert b"Sec-WebSocket-Accept: " + ACCEPT in out[0]
-    assert b"Sec-WebSocket-Protocol: mqtt\r\n" in out[0]  # [MQTT-6.0.0-4]
+    web = WebSocket()
+    assert web.receive(shake() + frame(b"abc")) == b"abc"
+    answer = web.take()
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"Sec-WebSocket-Accept: " + ACCEPT in answer
+    assert b"Sec-WebSocket-Protocol: mqtt\r\n" in answer  # [MQTT-6.0.0-4]
 
 
 @pytest.mark.parametrize(
@@ -48,11 +49,11 @@ def test_the_handshake() -> None:
     ],
 )
 def test_handshakes_that_are_refused(request_line: str, fields: dict[str, str | None], status: bytes) -> None:
-    web, out = WebSocket(["https://panel.lan"]), list[bytes]()
-    assert web.receive(shake(request_line, **fields), out.append) == b""
+    web = WebSocket(["https://panel.lan"])
+    assert web.receive(shake(request_line, **fields)) == b""
     assert web.closed
-    assert b"".join(out).split()[1] == status
-    assert web.receive(frame(b"x"), out.append) == b""
+    assert web.take().split()[1] == status
+    assert web.receive(frame(b"x")) == b""
 
 
 @pytest.mark.parametrize(
@@ -69,15 +70,15 @@ def test_handshakes_that_are_refused(request_line: str, fields: dict[str, str | 
     ],
 )
 def test_programs_that_call_the_host_their_origin(origin: str, host: str, safe: bool, want: bool) -> None:
-    web, out = WebSocket([], safe), list[bytes]()
-    web.receive(shake(Origin=origin, Host=host), out.append)
+    web = WebSocket([], safe)
+    web.receive(shake(Origin=origin, Host=host))
     assert web.open is want
 
 
 @pytest.mark.parametrize("origins", [["https://panel.lan"], ["*"]])
 def test_pages_on_the_list_come_in(origins: list[str]) -> None:
-    web, out = WebSocket(origins), list[bytes]()
-    web.receive(shake(Origin="https://panel.lan"), out.append)
+    web = WebSocket(origins)
+    web.receive(shake(Origin="https://panel.lan"))
     assert web.open
 
 
@@ -96,18 +97,18 @@ def test_pages_on_the_list_come_in(origins: list[str]) -> None:
     ],
 )
 def test_frames_that_end_it(wire: bytes, code: int) -> None:
-    web, out = opened()
-    web.receive(wire, out.append)
+    web = opened()
+    web.receive(wire)
     assert web.closed
-    assert out[-1] == b"\x88\x02" + code.to_bytes(2, "big")
+    assert web.take().endswith(b"\x88\x02" + code.to_bytes(2, "big"))
 
 
 def test_ping_pong_and_close() -> None:
-    web, out = opened()
-    assert web.receive(frame(b"a") + frame(b"are you there", 9) + frame(b"", 10) + frame(b"b"), out.append) == b"ab"
-    assert out == [b"\x8a\x0dare you there"]
-    web.receive(frame(b"\x03\xe8", 8) + frame(b"late"), out.append)
-    assert out[-1] == b"\x88\x02\x03\xe8"
+    web = opened()
+    assert web.receive(frame(b"a") + frame(b"are you there", 9) + frame(b"", 10) + frame(b"b")) == b"ab"
+    assert web.take() == b"\x8a\x0dare you there"
+    web.receive(frame(b"\x03\xe8", 8) + frame(b"late"))
+    assert web.take() == b"\x88\x02\x03\xe8"
     assert web.farewell() == b""
 
 
@@ -115,27 +116,27 @@ def test_ping_pong_and_close() -> None:
 @given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 50), st.randoms(use_true_random=False))
 def test_frames_however_they_come(parts: list[bytes], step: int, rng: random.Random) -> None:
     """[MQTT-6.0.0-2]: packets needn't be whole in a frame, nor frames in a read."""
-    web, out = opened()
+    web = opened()
     wire = b""
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
         wire += frame(part, 2 if n == 0 else 0, fin=last, mask=rng.randbytes(4))
-    got = b"".join(web.receive(wire[at : at + step], out.append) for at in range(0, len(wire), step))
+    got = b"".join(web.receive(wire[at : at + step]) for at in range(0, len(wire), step))
     assert got == b"".join(parts)
     assert not web.closed
-    assert out == []
+    assert web.take() == b""
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_junk_never_raises(junk: bytes) -> None:
-    web, out = opened()
-    web.receive(junk, out.append)
+    web = opened()
+    web.receive(junk)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_lengths_of_frames_we_send(size: int) -> None:
-    web, _ = opened()
+    web = opened()
     sent = web.wrap(bytes(size))
     assert len(sent) - size == (2 if size < 126 else 4 if size < 65_536 else 10)
 
