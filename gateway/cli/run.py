@@ -82,7 +82,7 @@ async def _run(settings: "Settings") -> int:
 
     from gateway import __version__, notify
     from gateway.app import open_gateway
-    from gateway.hub.access import is_loopback
+    from gateway.hub.guests import is_loopback
 
     log = logging.getLogger("redcar")
     stop = asyncio.Event()

@@ -4,7 +4,6 @@ Without users there is no way in but loopback, where nobody needs a name; once t
 ``anonymous`` is asked for.
 """
 
-import ipaddress
 import logging
 import shlex
 import time
@@ -13,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from gateway.errors import ConfigError, Fault, RedcarError
 from gateway.hub import rights, users
-from gateway.hub.guests import Guesses
+from gateway.hub.guests import Guesses, is_loopback
 from gateway.hub.limits import Limits
 from gateway.hub.passwords import Passwords
 from gateway.hub.reasons import Reason
@@ -33,18 +32,6 @@ class Refused(RedcarError):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach it, or come from it."""
-    if address == "localhost":
-        return True
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return bool((mapped or ip).is_loopback)
 
 
 _OWN_TREE = rights.Rights([])

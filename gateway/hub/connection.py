@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from gateway.hub import lasting, replays
-from gateway.hub.access import Refused, is_loopback
+from gateway.hub.access import Refused
 from gateway.hub.doors import Door
 from gateway.hub.happenings import Declined, Event, Replay
 from gateway.hub.inlet import Statement
@@ -253,8 +253,7 @@ class Connection(asyncio.Protocol):
         if session.over:
             return  # another client with this id was faster
         hub.connects += 1
-        if not is_loopback(self.address):
-            hub.guests.known(self.address)
+        hub.guests.known(self.address)
         events = session.accept(
             user,
             client_id,

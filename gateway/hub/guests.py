@@ -1,5 +1,6 @@
 """How many come from where, and who guesses passwords. Loopback is exempt from counting: there everybody has one address."""
 
+import ipaddress
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -7,6 +8,18 @@ from gateway.hub.limits import Limits
 
 _MINUTE = 60.0
 _REMEMBERED = 10_000  # addresses that are counted, and pairs of address and user; beyond it the oldest is forgotten
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach it, or come from it."""
+    if address == "localhost":
+        return True
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return bool((mapped or ip).is_loopback)
 
 
 class Guests:
@@ -21,6 +34,8 @@ class Guests:
 
     def enter(self, address: str) -> str | None:
         """A socket was opened; why it is one too many, if it is. Every ``enter`` needs its ``leave``."""
+        if is_loopback(address):
+            return None
         limits = self._limits
         self._open[address] += 1
         self._strangers[address] += 1
@@ -48,10 +63,13 @@ class Guests:
 
     def known(self, address: str) -> None:
         """One was let in."""
-        _less(self._strangers, address)
+        if not is_loopback(address):
+            _less(self._strangers, address)
 
     def leave(self, address: str, known: bool) -> None:
         """A socket was closed; ``known``: its client had been let in."""
+        if is_loopback(address):
+            return
         _less(self._open, address)
         if not known:
             _less(self._strangers, address)

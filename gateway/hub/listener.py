@@ -17,7 +17,7 @@ from functools import partial
 
 from gateway.clock import Clock
 from gateway.errors import CannotListen, StoreFailed
-from gateway.hub.access import Access, is_loopback
+from gateway.hub.access import Access
 from gateway.hub.broker import Broker
 from gateway.hub.burden import Burden
 from gateway.hub.connection import Connection
@@ -173,7 +173,7 @@ class Hub:
         """A socket was opened."""
         self.connections.add(connection)
         self.most = max(self.most, len(self.connections))
-        why = None if is_loopback(connection.address) else self.guests.enter(connection.address)
+        why = self.guests.enter(connection.address)
         if len(self.connections) > self.limits.connections:
             cure = "if they are yours, raise connections under [limits]"
             why = f"{self.limits.connections} clients are connected already: {cure}"
@@ -183,8 +183,7 @@ class Hub:
 
     def exit(self, connection: Connection) -> None:
         """A socket was closed, for whatever reason."""
-        if not is_loopback(connection.address):
-            self.guests.leave(connection.address, connection.session.accepted)
+        self.guests.leave(connection.address, connection.session.accepted)
         self.connections.discard(connection)
         self.sessions.leave(connection.session)
         if not self.connections:

@@ -103,7 +103,7 @@ def test_whoever_comes_and_goes_is_turned_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On the wire; loopback, which isn't counted, is taken for another machine."""
-    monkeypatch.setattr("gateway.hub.listener.is_loopback", lambda address: False)
+    monkeypatch.setattr("gateway.hub.guests.is_loopback", lambda address: False)
 
     async def story() -> None:
         async with hub_at(Desk(), Limits(arrivals=5)) as (hub, port):

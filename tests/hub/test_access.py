@@ -9,7 +9,8 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.hub import users
-from gateway.hub.access import Access, Refused, is_loopback
+from gateway.hub.access import Access, Refused
+from gateway.hub.guests import is_loopback
 from gateway.hub.reasons import Reason
 from gateway.hub.users import NOBODY, Secret, add_user, list_users, remove_user
 
