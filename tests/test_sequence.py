@@ -69,9 +69,7 @@ def test_marks_survive_a_restart_with_the_readings(bits: int | None, tmp_path: P
         for number in range(100, 164):
             assert seen.is_new("a", number, bits, 0)
         assert seen.is_new("wide", 2**64 - 1, None, 0)
-        stored = log.append([], also=seen.changes())
-        assert stored is not None
-        await stored
+        await log.store([], also=seen.changes())
         assert seen.changes() == []
         again = Sequences(await log.query(sequence.known))
         await log.close()

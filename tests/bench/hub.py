@@ -18,9 +18,6 @@ from pathlib import Path
 from tests.bench import measures, servers, wire
 from tests.bench.servers import Server
 
-Figure = dict[str, float]
-"""who -> value"""
-
 PAYLOAD = b'{"temperature":21.5,"humidity":48.2,"pressure":1013.4,"firmware":"1.14.2-esp32-20240312"}'
 
 

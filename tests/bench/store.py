@@ -51,9 +51,7 @@ async def _append(folder: Path, batch: int, count: int) -> list[tuple[str, float
     log = await Log.open(folder, Clock(trust=True), pace=Pace(0.0, 0.0))
     written, cpu, began = written_by_us(), _cpu(), time.perf_counter()
     for start in range(0, count, batch):
-        done = log.append(events[start : start + batch])
-        assert done is not None
-        await done
+        await log.store(events[start : start + batch])
     took, used = time.perf_counter() - began, _cpu() - cpu
     await log.close()
     return [
@@ -70,9 +68,7 @@ async def _merge(folder: Path) -> list[tuple[str, float, str]]:
     log = await Log.open(folder, clock, pace=Pace(0.0, 0.0))
     events = readings(30_000)
     for start in range(0, len(events), 10):
-        done = log.append(events[start : start + 10])
-        assert done is not None
-        await done
+        await log.store(events[start : start + 10])
     size = "select sum(length(data)) from block"
     ((before,),) = await log.query(size)
     full = (await log.look(files.measure, folder)).used
@@ -116,9 +112,7 @@ def large(folder: Path, count: int) -> None:
 async def _open(folder: Path) -> float:
     began = time.perf_counter()
     log = await Log.open(folder, Clock(trust=True))
-    done = log.append(readings(1))
-    assert done is not None
-    await done
+    await log.store(readings(1))
     took = time.perf_counter() - began
     await log.close()
     return took
@@ -146,9 +140,7 @@ async def _trim(folder: Path, share: float) -> list[tuple[str, float, str]]:
         events = readings(100_000)
         while True:
             began = time.perf_counter()
-            done = log.append([events.pop()])
-            assert done is not None
-            await done
+            await log.store([events.pop()])
             waits.append(time.perf_counter() - began)
 
     busy = asyncio.create_task(append())

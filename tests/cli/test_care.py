@@ -26,9 +26,7 @@ def filled(count: int = 300) -> None:
     async def story() -> None:
         log = await Log.open(Path("data"), Clock(trust=True))
         for start in range(0, count, 100):
-            done = log.append([event("reading", "air", {"n": n}, time=n) for n in range(start, start + 100)])
-            assert done is not None
-            await done
+            await log.store([event("reading", "air", {"n": n}, time=n) for n in range(start, start + 100)])
         await log.close()
 
     asyncio.run(story())

@@ -258,9 +258,7 @@ def test_redrive_a_delivery(site: Site) -> None:
         await until(lambda: len(site.delivered("*")) == 1)
         (original,) = [one for one in await gateway.log.read(1) if one.type == "reading"]
         letter = deadletters.undelivered(original, "stick", "refused", "too long", 1, gateway.clock.now())
-        stored = gateway.log.append([letter])
-        assert stored is not None
-        await stored
+        await gateway.log.store([letter])
         position = gateway.forwarders[0].consumer.owed("live")
         assert position is not None
         before = position.lo

@@ -61,9 +61,7 @@ def test_a_lasting_session_is_owed_events(tmp_path: Path) -> None:
             await take(peer, "redcar/events/#")
             await receive(peer, 0)
             await leave(gateway, peer)
-            stored = gateway.log.append([event("alarm.raised", "cellar/air-1", {"alarm": "warm"}, time=1)])
-            assert stored
-            await stored
+            await gateway.log.store([event("alarm.raised", "cellar/air-1", {"alarm": "warm"}, time=1)])
         async with house(tmp_path) as (_, port):
             peer, present = await come(port)
             assert present
@@ -81,9 +79,7 @@ def test_state_alarms_and_status_are_retained(tmp_path: Path) -> None:
         async with house(tmp_path, binding=[CLAIM]) as (gateway, port):
             await publish(port, '{"temperature": 4.1}', '{"humidity": 60}', topic="plant/cellar/air-1")
             raised = event("alarm.raised", "cellar/air-1", {"alarm": "warm", "severity": "high"}, time=0)
-            stored = gateway.log.append([raised])
-            assert stored
-            await stored
+            await gateway.log.store([raised])
             await until(lambda: gateway.views.position > gateway.log.head)
             await asyncio.sleep(0.2)  # the broadcast looks after the views
             peer, _ = await come(port, expiry=None)
@@ -98,9 +94,7 @@ def test_state_alarms_and_status_are_retained(tmp_path: Path) -> None:
             (live,) = await receive(peer, 1)
             assert payload(live)["temperature"] == 5
             assert not live.message.retain
-            stored = gateway.log.append([event("alarm.cleared", "cellar/air-1", {"alarm": "warm"}, time=9)])
-            assert stored
-            await stored
+            await gateway.log.store([event("alarm.cleared", "cellar/air-1", {"alarm": "warm"}, time=9)])
             (live,) = await receive(peer, 1)
             assert payload(live) == {"active": False, "sources": {}}
 

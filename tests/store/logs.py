@@ -18,9 +18,7 @@ async def opened(folder: Path, clock: Clock | None = None, **settings: Any) -> L
 
 async def acknowledged(log: Log, *events: Event) -> None:
     """Append, and wait until it is on the disk."""
-    done = log.append(list(events))
-    assert done is not None
-    await done
+    await log.store(events)
 
 
 async def everything(log: Log) -> list[Event]:

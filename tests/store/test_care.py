@@ -39,9 +39,7 @@ def with_log(folder: Path, check: Check, machine: str = "here") -> None:
 
 async def fill(log: Log, count: int, batch: int = 100) -> None:
     for start in range(0, count, batch):
-        done = log.append([reading(n) for n in range(start, start + batch)])
-        assert done is not None
-        await done
+        await log.store([reading(n) for n in range(start, start + batch)])
 
 
 async def until(log: Log, type: str) -> Event:

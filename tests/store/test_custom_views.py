@@ -45,9 +45,7 @@ async def kept(log: Log, one: custom.Custom) -> None:
 def test_it_is_kept_over_restarts_and_made_anew_when_it_changes(tmp_path: Path) -> None:
     async def session(one: custom.Custom, *times: int) -> None:
         log = await Log.open(tmp_path / "data", Clock(trust=True))
-        stored = log.append([*doors(*times), *doors(1, source="attic/door")])
-        assert stored is not None
-        await stored
+        await log.store([*doors(*times), *doors(1, source="attic/door")])
         await kept(log, one)
         await log.close()
 
@@ -70,9 +68,7 @@ def test_its_failures_are_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     async def story() -> None:
         log = await Log.open(tmp_path / "data", Clock(trust=True))
         for time in (1, 101, 3):
-            stored = log.append(doors(time))
-            assert stored is not None
-            await stored
+            await log.store(doors(time))
         (one,) = view(tmp_path)
         with caplog.at_level(logging.ERROR):
             await kept(log, one)

@@ -24,9 +24,7 @@ def reading(log: Log, n: int) -> Event:
 
 
 async def store(log: Log, n: int) -> None:
-    stored = log.append([reading(log, n)])
-    assert stored is not None
-    await stored
+    await log.store([reading(log, n)])
 
 
 def told(folder: Path, machine: Machine, story: Callable[[Log], Awaitable[None]]) -> list[Event]:

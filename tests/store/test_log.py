@@ -249,9 +249,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_events_and_their_statements_are_one_transaction(tmp_path: Path) -> None:
     async def story() -> None:
         log = await opened(tmp_path)
-        done = log.append([reading(1)], also=[("insert into meta values ('a', ?)", (1,))])
-        assert done is not None
-        await done
+        await log.store([reading(1)], also=[("insert into meta values ('a', ?)", (1,))])
         log.lazily("k", ("insert or replace into meta values ('b', ?)", (1,)))
         log.lazily("k", ("insert or replace into meta values ('b', ?)", (2,)))
         await log.close()

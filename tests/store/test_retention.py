@@ -43,9 +43,7 @@ async def fill(log: Log, count: int, *, batch: int = 100, alarm_every: int = 0) 
         events = [incompressible(n) for n in range(start, start + batch)]
         if alarm_every and start % alarm_every == 0:
             events[batch // 2] = event("alarm.raised", "plant/air-1", {"n": start}, time=start)
-        done = log.append(events)
-        assert done is not None
-        await done
+        await log.store(events)
 
 
 def gaps(events: list[Event], step: str) -> list[Event]:
@@ -177,9 +175,7 @@ def test_ages_reach_what_they_name(tmp_path: Path) -> None:
         care._steady = -day
         for n in range(30):
             kinds = ["reading", "message", "alarm.raised", "alarm.cleared"]
-            done = log.append([event(kind, "a", {"day": n}, time=n) for kind in kinds])
-            assert done is not None
-            await done
+            await log.store([event(kind, "a", {"day": n}, time=n) for kind in kinds])
             hands.pass_(day)
         care._apart = log.clock.now() - log.clock.monotonic()
         await care.expire()

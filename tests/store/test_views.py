@@ -17,6 +17,7 @@ from gateway.store.views import keep, rows
 from gateway.store.views.fold import Views
 from gateway.store.views.keep import Keeper
 from tests.clocks import NOW, Machine
+from tests.store.logs import acknowledged
 
 MINUTE = 60 * SECOND
 START = NOW - NOW % (60 * MINUTE)
@@ -31,12 +32,6 @@ async def opened(folder: Path, machine: Machine) -> tuple[Log, Keeper]:
     return log, Keeper(log, await (await Consumers.load(log)).open("views"))
 
 
-async def store(log: Log, *events: Event) -> None:
-    stored = log.append(list(events))
-    assert stored is not None
-    await stored
-
-
 async def followed(log: Log, keeper: Keeper) -> None:
     """Let the views take everything, and save."""
     task = asyncio.create_task(keeper.run())
@@ -46,7 +41,7 @@ async def followed(log: Log, keeper: Keeper) -> None:
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await store(log)
+    await acknowledged(log)
 
 
 def told(folder: Path, machine: Machine, story: Callable[[Log, Keeper], Awaitable[None]]) -> None:
@@ -81,10 +76,12 @@ def contents(folder: Path) -> dict[str, list[Any]]:
 
 def test_last_value_and_roll_ups(tmp_path: Path) -> None:
     async def story(log: Log, keeper: Keeper) -> None:
-        await store(log, reading(START, temperature=4.0), reading(START + 30 * SECOND, temperature=6.0, door="open"))
-        await store(log, reading(START + 61 * SECOND, temperature=5.0))
-        await store(log, reading(START + 15 * MINUTE, temperature=9.0))
-        await store(log, reading(START + 59 * SECOND, temperature=1.0))  # comes late
+        await acknowledged(
+            log, reading(START, temperature=4.0), reading(START + 30 * SECOND, temperature=6.0, door="open")
+        )
+        await acknowledged(log, reading(START + 61 * SECOND, temperature=5.0))
+        await acknowledged(log, reading(START + 15 * MINUTE, temperature=9.0))
+        await acknowledged(log, reading(START + 59 * SECOND, temperature=1.0))  # comes late
         await followed(log, keeper)
 
     told(tmp_path, Machine(NOW, synchronised=True), story)
@@ -107,9 +104,9 @@ def test_last_value_and_roll_ups(tmp_path: Path) -> None:
 
 def test_what_is_bad_is_shown_and_not_counted(tmp_path: Path) -> None:
     async def story(log: Log, keeper: Keeper) -> None:
-        await store(log, reading(START, temperature=4.0, humidity=140.0, _quality={"humidity": "out_of_range"}))
-        await store(log, reading(START + 1, _quality={"temperature": "no_data"}))
-        await store(log, reading(START + 2, pressure=1.0, quality=Quality.sensor_fault))
+        await acknowledged(log, reading(START, temperature=4.0, humidity=140.0, _quality={"humidity": "out_of_range"}))
+        await acknowledged(log, reading(START + 1, _quality={"temperature": "no_data"}))
+        await acknowledged(log, reading(START + 2, pressure=1.0, quality=Quality.sensor_fault))
         await followed(log, keeper)
 
     told(tmp_path, Machine(NOW, synchronised=True), story)
@@ -126,16 +123,18 @@ def test_alarms_come_and_go(tmp_path: Path) -> None:
         return event(f"alarm.{type}", "cellar/air", {"alarm": name, "severity": "high", **more}, time=START + n)
 
     async def story(log: Log, keeper: Keeper) -> None:
-        await store(
+        await acknowledged(
             log, alarm("raised", "hot", 1, text="too hot"), alarm("raised", "wet", 2), alarm("cleared", "wet", 3)
         )
-        await store(log, alarm("acknowledged", "hot", 4), reading(START, temperature=1.0))
+        await acknowledged(log, alarm("acknowledged", "hot", 4), reading(START, temperature=1.0))
         await followed(log, keeper)
         assert [one.source for one in keeper.views.active("hot")] == ["cellar/air"]
         assert keeper.views.active("wet") == []
         assert keeper.views.state("cellar/air") == {"temperature": 1.0}
         assert keeper.views.state("nowhere") == {}
-        await store(log, alarm("shelved", "hot", 5, until=START + 99))  # not in the tables yet: shown all the same
+        await acknowledged(
+            log, alarm("shelved", "hot", 5, until=START + 99)
+        )  # not in the tables yet: shown all the same
 
     told(tmp_path, Machine(NOW, synchronised=True), story)
     (found,) = shown(tmp_path, "alarms")
@@ -206,7 +205,7 @@ def test_kept_and_rebuilt_are_the_same_twice(seed: int, tmp_path: Path, monkeypa
     async def some(log: Log, keeper: Keeper) -> None:
         task = asyncio.create_task(keeper.run())
         while part := [events.pop(0) for _ in range(min(len(events), rng.randrange(1, 300)))]:
-            await store(log, *part)
+            await acknowledged(log, *part)
             await asyncio.sleep(rng.choice([0, 0.03]))
             if rng.random() < 0.3:
                 break
@@ -234,7 +233,7 @@ def test_a_rebuild_beside_the_running_gateway_forgets_and_repeats_nothing(tmp_pa
 
     async def story(log: Log, keeper: Keeper) -> None:
         task = asyncio.create_task(keeper.run())
-        await store(log, *(reading(START + n, temperature=float(n)) for n in range(2_500)))
+        await acknowledged(log, *(reading(START + n, temperature=float(n)) for n in range(2_500)))
         rebuilding = asyncio.create_task(keeper.rebuild())
         for n in range(2_500, 3_000):
             log.append([reading(START + n, temperature=float(n))], wait=False)
@@ -256,7 +255,7 @@ def test_every_view_as_of_any_time(tmp_path: Path) -> None:
     async def story(log: Log, keeper: Keeper) -> None:
         for part in range(5):
             machine.passes(60)
-            await store(
+            await acknowledged(
                 log, *history(Random(part), 50), event("device.adopted", f"d-{part}", {"driver": "x"}, time=NOW)
             )
             now = machine.wall
@@ -279,7 +278,7 @@ def test_what_came_before_the_clock_was_set_is_put_right(restart: bool, tmp_path
         started = {"boot": machine.boot, "trusted": False}
         log.append([event("gateway.started", "gateway", started, time=machine.wall)])
         for n in range(10):
-            await store(log, reading(machine.wall, temperature=float(n)))
+            await acknowledged(log, reading(machine.wall, temperature=float(n)))
             machine.passes(30)
         if restart:
             await followed(log, keeper)
@@ -287,7 +286,7 @@ def test_what_came_before_the_clock_was_set_is_put_right(restart: bool, tmp_path
     async def after(log: Log, keeper: Keeper) -> None:
         machine.wall, machine.synchronised = START + 300 * SECOND, True
         machine.passes(5)
-        await store(log, reading(machine.wall, temperature=10.0))
+        await acknowledged(log, reading(machine.wall, temperature=10.0))
         await followed(log, keeper)
 
     async def both(log: Log, keeper: Keeper) -> None:
@@ -314,12 +313,12 @@ def test_switches_survive_a_restart_before_the_clock_is_set(tmp_path: Path) -> N
     async def before(log: Log, keeper: Keeper) -> None:
         log.append([event("gateway.started", "gateway", {"boot": machine.boot, "trusted": False}, time=machine.wall)])
         for opened in (False, True, True):
-            await store(log, reading(machine.wall, open=opened))
+            await acknowledged(log, reading(machine.wall, open=opened))
             machine.passes(5)
         await followed(log, keeper)
 
     async def after(log: Log, keeper: Keeper) -> None:
-        await store(log, reading(machine.wall, open=False))
+        await acknowledged(log, reading(machine.wall, open=False))
         await followed(log, keeper)
 
     for story in (before, after):
@@ -334,7 +333,7 @@ def test_a_clock_that_nobody_ever_confirms_counts_all_the_same(tmp_path: Path) -
     async def story(log: Log, keeper: Keeper) -> None:
         log.append([event("gateway.started", "gateway", {"boot": machine.boot, "trusted": False}, time=machine.wall)])
         for n in range(30):
-            await store(log, reading(machine.wall, temperature=float(n)))
+            await acknowledged(log, reading(machine.wall, temperature=float(n)))
             machine.passes(60)
         await followed(log, keeper)
 
