@@ -163,7 +163,7 @@ async def _open_ingest(gateway: Gateway, bound: list[Bound], retained: Retained)
     sequences = Sequences(await log.query(sequence.known))
     gateway.ingest = Ingest(log, clock, gateway.devices, bound, retained.changes, sequences)
     names = [one.name for one in gateway.settings.subscription]
-    operator = Operator(log, clock, gateway.consumers, gateway.devices, gateway.ingest, gateway.forwarders, names)
+    operator = Operator(log, gateway.consumers, gateway.devices, gateway.ingest, gateway.forwarders, names)
     gateway.actions.update(operator.actions())
 
 
@@ -238,7 +238,7 @@ async def _open_sinks(gateway: Gateway, tasks: _Tasks) -> None:
     for subscription in gateway.settings.subscription:
         consumer = await gateway.consumers.open(subscription.name, start=subscription.start)
         sink = sinks.load(subscription.sink).sink(subscription, identity)
-        forwarder = Forwarder(consumer, sink, subscription, gateway.clock)
+        forwarder = Forwarder(consumer, sink, subscription)
         gateway.forwarders.append(forwarder)
         tasks.keep(subscription.name, forwarder.run, forwarder.rest)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from gateway.clock import Clock
 from gateway.deadletters import undelivered
 from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.event import SECOND, Event
@@ -61,14 +60,12 @@ class Delivery(Struct):
 class Forwarder:
     """Delivers what one consumer is owed: live first, what an outage left over beside it."""
 
-    def __init__(
-        self, consumer: Consumer, sink: Sink, config: Subscription, clock: Clock, pauses: Sequence[float] = pauses
-    ) -> None:
+    def __init__(self, consumer: Consumer, sink: Sink, config: Subscription, pauses: Sequence[float] = pauses) -> None:
         self.consumer = consumer
         self.config = config
         self.status = Delivery()
         self._sink = sink
-        self._clock = clock
+        self._clock = consumer.log.clock
         self._pauses = pauses
         self._strict = config.order == "strict"
         self._fixed = bool(getattr(sink, "fixed_batches", False))
@@ -77,7 +74,7 @@ class Forwarder:
         self._quiet = asyncio.Event()
         """Nothing live waits to be sent."""
         self._live, self._beside = Limit(config.live_rate), Limit(config.backlog_rate)
-        self._deliveries = Deliveries(consumer.log, consumer.name, clock)
+        self._deliveries = Deliveries(consumer.log, consumer.name)
 
     async def run(self) -> None:
         """Connect and deliver until the sink fails. Raises SinkUnavailable or SinkRefused: the supervisor tries again."""

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway import deadletters
-from gateway.clock import Clock
 from gateway.control import Action, Declined
 from gateway.devices import Device, Devices
 from gateway.errors import Undecodable
@@ -63,7 +62,6 @@ class Operator:
     def __init__(
         self,
         log: Log,
-        clock: Clock,
         consumers: Consumers,
         devices: Devices,
         ingest: Ingest,
@@ -71,7 +69,7 @@ class Operator:
         subscriptions: Iterable[str],
     ) -> None:
         self._log = log
-        self._clock = clock
+        self._clock = log.clock
         self._consumers = consumers
         self._devices = devices
         self._ingest = ingest

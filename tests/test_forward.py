@@ -74,7 +74,7 @@ async def forwarding(log: Log, receiver: Receiver, **settings: Any) -> AsyncIter
     usual: dict[str, Any] = {"types": ["reading"], "batch": 10}
     config = Subscription(name="cloud", sink="table", **usual | settings)
     consumer = await (await Consumers.load(log)).open("cloud")
-    forwarder = Forwarder(consumer, receiver, config, log.clock, pauses=(0.001, 0.001, 0.001, 0.001))
+    forwarder = Forwarder(consumer, receiver, config, pauses=(0.001, 0.001, 0.001, 0.001))
     task = asyncio.create_task(supervise("cloud", forwarder.run, rng=Random(1), sleep=at_once))
     try:
         yield consumer

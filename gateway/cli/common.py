@@ -13,6 +13,7 @@ from gateway.errors import ConfigError, Fault, RedcarError
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from gateway.event import Event
     from gateway.settings import Settings
 
 units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -73,6 +74,13 @@ def _found(args: argparse.Namespace) -> tuple[Path, str]:
     if not path.exists():
         raise NoLog(f"no log in {folder}: start one with redcar run, or name another folder with --data")
     return path, name
+
+
+def cloud_event(event: "Event", args: argparse.Namespace) -> str:
+    """An event of the log that ``open_log`` has opened, as --json shows it."""
+    from gateway.envelope import structured
+
+    return structured(event, args.identity, "live").decode()
 
 
 def folder_of(args: argparse.Namespace) -> tuple[Path, str]:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import NoLog, act, add_log, count, harmless, misused, open_log, show_time
+from gateway.cli.common import NoLog, act, add_log, cloud_event, count, harmless, misused, open_log, show_time
 
 if TYPE_CHECKING:
     from gateway.event import Event
@@ -55,10 +55,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _list(args: argparse.Namespace) -> int:
     letters = _waiting(args)
     if args.json:
-        from gateway.envelope import structured
-
         for letter in letters:
-            print(structured(letter, args.identity, "live").decode())
+            print(cloud_event(letter, args))
         return 0
     for letter in letters:
         data = letter.data
@@ -82,10 +80,8 @@ def _show(args: argparse.Namespace) -> int:
     letter = found[0]
     original = read_events(db, letter.cause, letter.cause, 1) if letter.cause else []
     if args.json:
-        from gateway.envelope import structured
-
         for one in [letter, *original]:
-            print(structured(one, args.identity, "live").decode())
+            print(cloud_event(one, args))
         return 0
     print(f"{letter.offset} {harmless(letter.source)}, {show_time(letter.time)}")
     for key, value in letter.data.items():

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.common import add_log, count, harmless, moment, open_log, show_time
+from gateway.cli.common import add_log, cloud_event, count, harmless, moment, open_log, show_time
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -56,7 +56,7 @@ def run_tail(args: argparse.Namespace) -> int:
     """The newest events that match; then, with -f, those that come."""
     from gateway.store.rows import head_of, read_events
 
-    db, show = open_log(args), _printer(args)
+    db = open_log(args)
     head = head_of(db)
     newest: list[Event] = []
     high = head
@@ -65,14 +65,14 @@ def run_tail(args: argparse.Namespace) -> int:
         newest[:0] = [event for event in read_events(db, low, high, page) if _wanted(event, args)]
         high = low - 1
     for event in newest[max(0, len(newest) - args.lines) :]:
-        show(event)
+        _show(event, args)
     while args.follow:
         sys.stdout.flush()
         time.sleep(0.25)  # another process writes; SQLite has no way to wake us
         for event in _stored(db, head + 1, head_of(db)):
             head = event.offset
             if _wanted(event, args):
-                show(event)
+                _show(event, args)
     return 0
 
 
@@ -80,7 +80,7 @@ def run_events(args: argparse.Namespace) -> int:
     """Everything stored that matches, oldest first."""
     from gateway.store.rows import head_of, offset_at
 
-    db, show = open_log(args), _printer(args)
+    db = open_log(args)
     first = offset_at(db, moment(args.since)) if args.since else 1
     last = offset_at(db, moment(args.until) + 1) - 1 if args.until else head_of(db)
     left = args.limit
@@ -90,7 +90,7 @@ def run_events(args: argparse.Namespace) -> int:
         if left <= 0:
             break
         if _wanted(event, args):
-            show(event)
+            _show(event, args)
             left -= 1
     return 0
 
@@ -107,13 +107,8 @@ def _wanted(event: "Event", args: argparse.Namespace) -> bool:
     return fnmatchcase(event.source, args.source) and fnmatchcase(event.type, args.type)
 
 
-def _printer(args: argparse.Namespace) -> Any:
-    if args.json:
-        from gateway.envelope import structured
-
-        identity = args.identity
-        return lambda event: print(structured(event, identity, "live").decode())
-    return lambda event: print(line(event))
+def _show(event: "Event", args: argparse.Namespace) -> None:
+    print(cloud_event(event, args) if args.json else line(event))
 
 
 def line(event: "Event") -> str:

@@ -4,11 +4,20 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import NoLog, add_log, ask_running, count, harmless, open_log, settings_of, show_time
+from gateway.cli.common import (
+    NoLog,
+    add_log,
+    ask_running,
+    cloud_event,
+    count,
+    harmless,
+    open_log,
+    settings_of,
+    show_time,
+)
 
 if TYPE_CHECKING:
     from gateway.event import Event
-    from gateway.sink import Identity
     from gateway.store.trace import Fate
 
 examples = """\
@@ -57,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     _ahead(args, fates, {one.name for one in settings.subscription})
     if args.json:
         told = {
-            "event": _whole(event, args.identity),
-            "causes": [_whole(one, args.identity) for one in causes],
-            "effects": [_whole(one, args.identity) for one in effects],
+            "event": json.loads(cloud_event(event, args)),
+            "causes": [json.loads(cloud_event(one, args)) for one in causes],
+            "effects": [json.loads(cloud_event(one, args)) for one in effects],
             "rules": rules,
             "consumers": msgspec.to_builtins(fates),
         }
@@ -67,12 +76,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _tell(event, causes, effects, rules, fates)
     return 0
-
-
-def _whole(event: "Event", identity: "Identity") -> object:
-    from gateway.envelope import structured
-
-    return json.loads(structured(event, identity, "live"))
 
 
 def _tell(event: "Event", causes: "list[Event]", effects: "list[Event]", rules: list[str], fates: "list[Fate]") -> None:

@@ -8,11 +8,9 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from gateway.event import Event
 from gateway.selection import Globs
 from gateway.store.log import Log, Statement
-from gateway.store.ranges import Flight, columns, from_row, text
-from gateway.store.ranges import Range as Range
+from gateway.store.ranges import Flight, Range, columns, from_row, text
 
 
 class Consumer:
@@ -82,13 +80,12 @@ class Consumer:
         *,
         globs: Globs | None = None,
         speed: float | None = None,
-        events: Iterable[Event] = (),
     ) -> Range:
-        """Owe lo..hi (again), without disturbing other lanes; ``{id}`` in the lane's name makes it a lane of its own.
-        ``events`` say so in the log. Returns once that is on the disk."""
+        """Owe lo..hi (again), without disturbing other lanes; ``{id}`` in the lane's name makes it a lane of its own. Returns
+        once that is on the disk."""
         made = Range(next(self._ids), lane, lo, hi, globs, speed)
         made.lane = lane.format(id=made.id)
-        await self.log.store(list(events), also=[self._insert(made)])
+        await self.log.store([], also=[self._insert(made)])
         self._take(made)
         return made
 

@@ -123,7 +123,7 @@ def _begin_beyond(folder: Path, aside: Path, reason: str) -> None:
     for end in (*files.beside, "-journal", ""):
         partial.with_name(partial.name + end).unlink(missing_ok=True)
     epoch, _ = _what_can_be_told(aside)
-    mark = max(_what_can_be_told(path)[1] for path in _set_aside(folder))
+    mark = max(_what_can_be_told(path)[1] for path in _aside(folder))
     mark = (mark // generous + 2) * generous if mark else beyond
     data = {"reason": reason, "kept": aside.name, "epoch": f"{epoch:x}" if epoch else None, "first": mark + 1}
     with closing(sqlite3.connect(partial, isolation_level=None)) as db:
@@ -166,10 +166,10 @@ def _carry(old: sqlite3.Connection, new: sqlite3.Connection, table: str, which: 
 
 def waiting(folder: Path) -> Path | None:
     """A log that was set aside and isn't salvaged yet."""
-    return min((path for path in _set_aside(folder) if path.suffix != ".salvaged"), default=None)
+    return min((path for path in _aside(folder) if path.suffix != ".salvaged"), default=None)
 
 
-def _set_aside(folder: Path) -> list[Path]:
+def _aside(folder: Path) -> list[Path]:
     return [path for path in folder.glob("events.*.damaged*") if not path.name.endswith(files.beside)]
 
 

@@ -6,7 +6,6 @@ from sqlite3 import Connection
 
 from msgspec import Struct
 
-from gateway.clock import Clock
 from gateway.event import Event
 from gateway.selection import Globs, Selection
 from gateway.store.log import Log
@@ -32,10 +31,9 @@ class Span(Struct):
 class Deliveries:
     """Notes when what was delivered: one row per range and second, written with a commit that comes by anyway."""
 
-    def __init__(self, log: Log, consumer: str, clock: Clock) -> None:
+    def __init__(self, log: Log, consumer: str) -> None:
         self._log = log
         self._consumer = consumer
-        self._clock = clock
         self._spans: list[Span] = []
         self._growing: dict[int, Span] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +65,7 @@ class Deliveries:
             self._timer = None
         if not self._spans:
             return
-        now = self._clock.now()
+        now = self._log.clock.now()
         for span in self._spans:
             sql = "insert into delivered (consumer, lane, lo, hi, globs, time) values (?, ?, ?, ?, ?, ?)"
             row = self._consumer, span.lane, span.lo, span.hi, text(span.globs), now

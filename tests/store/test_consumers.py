@@ -3,8 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from gateway.store.consumers import Consumer, Consumers, Range
+from gateway.store.consumers import Consumer, Consumers
 from gateway.store.log import Log
+from gateway.store.ranges import Range
 from gateway.store.reader import process
 from tests.store.logs import acknowledged, numbers, opened, reading
 from tests.store.readers import Doubler, consumer, ranges

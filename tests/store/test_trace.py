@@ -54,7 +54,7 @@ def test_its_fate_at_each_consumer(tmp_path: Path) -> None:
             consumer = await consumers.open(name)
             live = consumer.owed("live")
             assert live is not None
-            deliveries = trace.Deliveries(log, name, log.clock)
+            deliveries = trace.Deliveries(log, name)
             if name == "stick":
                 deliveries.add(live, 1, 4)
                 deliveries.part(live, [5, 7])
@@ -112,7 +112,7 @@ def test_the_record_of_deliveries_is_bounded(tmp_path: Path) -> None:
             log.append(
                 [], also=[("insert into delivered (consumer, lane, lo, hi, time) values ('x', 'live', 1, 1, ?)", (n,))]
             )
-        deliveries = trace.Deliveries(log, "cloud", log.clock)
+        deliveries = trace.Deliveries(log, "cloud")
         deliveries.add(live, 1, 1)
         deliveries.flush()
 
