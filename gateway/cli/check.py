@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.common import misused
+from gateway.cli.common import misused, several
 
 if TYPE_CHECKING:
     from gateway.errors import Fault
@@ -94,7 +94,7 @@ def _check(files: list[Path]) -> tuple[list[str], "list[Fault]"]:
                 continue
             found = config.settings(document)
             bound, subscribed = len(found.binding), len(found.subscription)
-            right.append(f"{file}: right, {_count(bound, 'binding')}, {_count(subscribed, 'subscription')}")
+            right.append(f"{file}: right, {several(bound, 'binding')}, {several(subscribed, 'subscription')}")
         except ConfigError as error:
             faults += [fault for fault in error.faults if fault not in faults]
     if rules:
@@ -114,7 +114,3 @@ def _has_rules(document: "Document") -> bool:
 
     tables = document.data.keys()
     return not tables & set(Settings.__struct_fields__) and bool(tables & {"rule", "action"})
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

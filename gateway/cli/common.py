@@ -35,6 +35,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def several(number: int, what: str) -> str:
+    """``1 user``, ``2 users``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def harmless(text: str) -> str:
     """What may go to a terminal: names and payloads come from strangers, who could move the cursor or reverse the line."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.common import several
+
 _CA_DAYS, _DAYS = 3650, 825  # browsers and phones refuse server certificates that last longer
 _REVOKED = "revoked.crl"
 _ISSUED = "issued"
@@ -116,9 +118,7 @@ def _revoke(args: argparse.Namespace) -> int:
         (folder / f"client-{args.user}.{end}").unlink(missing_ok=True)
     made = _list_revoked(folder)
     if not made:
-        print(
-            f"{found} certificate{'s' * (found > 1)} of {args.user} revoked; redcar tls client {args.user} makes another"
-        )
+        print(f"{several(found, 'certificate')} of {args.user} revoked; redcar tls client {args.user} makes another")
         print(f'\nIn redcar.toml, with client_ca, if it isn\'t there yet:\n\nclient_crl = "{folder}/{_REVOKED}"')
     return made
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.common import misused
+from gateway.cli.common import misused, several
 
 if TYPE_CHECKING:
     from gateway.hub.access import Access
@@ -74,7 +74,7 @@ def _add(args: argparse.Namespace) -> int:
         return 1
     # a name that can't be used is said before the password is asked for
     add_user(file, args.name, _password(args) if is_name(args.name) else "", made=args.generate)
-    print(f"{args.name} may connect now; {file} has {_count(file)}")
+    print(f"{args.name} may connect now; {file} has {several(len(list_users(file)), 'user')}")
     if not named:
         print(f'to use it, write under [access] in {_config(args)}: users = "{file.name}"; then restart the gateway')
     if not known:
@@ -95,13 +95,13 @@ def _passwd(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from gateway.hub.users import remove_user
+    from gateway.hub.users import list_users, remove_user
 
     file, _ = _file(args)
     if not remove_user(file, args.name):
         print(f"there is no user {args.name} in {file}; one that a certificate names: redcar tls revoke {args.name}")
         return 1
-    print(f"{args.name} is removed; {file} has {_count(file)}")
+    print(f"{args.name} is removed; {file} has {several(len(list_users(file)), 'user')}")
     if _certificates_let_in(args):
         print(f"a certificate that names {args.name} still lets in, if there is one: redcar tls revoke {args.name}")
     return 0
@@ -230,10 +230,3 @@ def _password(args: argparse.Namespace) -> str:
     if second != first:
         raise misused("the two passwords differ", "try again", "redcar user add")
     return first
-
-
-def _count(file: Path) -> str:
-    from gateway.hub.users import list_users
-
-    number = len(list_users(file))
-    return f"{number} user{'' if number == 1 else 's'}"
