@@ -107,6 +107,7 @@ class InWebSocket(Layer):
         super().__init__(above, note)
         self._name = name
         self._web = WebSocket(origins, safe)
+        self._leaving = False  # we have said goodbye, the client hasn't
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
@@ -116,7 +117,7 @@ class InWebSocket(Layer):
             self._below.write(answer)
         if data:
             self._above.data_received(data)
-        if web.closed and not self.is_closing():
+        if web.closed and not self._below.is_closing():
             if web.why:
                 self.note(f"a WebSocket client on {self._name} was turned away: {web.why}")
             self._below.close()
@@ -127,6 +128,16 @@ class InWebSocket(Layer):
             self._below.write(self._web.wrap(bytes(data)))
 
     def close(self) -> None:
-        """Say goodbye in WebSocket's words, then close."""
-        self._below.write(self._web.farewell())
-        self._below.close()
+        """Say goodbye in WebSocket's words. Once the client has answered, the socket is closed (RFC 6455, 7.1.1): before, its
+        answer would meet a closed socket, an error to it. Whoever doesn't answer is cut off, see ``Connection.check``."""
+        goodbye = self._web.farewell()
+        if not goodbye:
+            self._below.close()
+            return
+        self._below.write(goodbye)
+        self._below.resume_reading()
+        self._leaving = True
+
+    def is_closing(self) -> bool:
+        """Whether nothing more will be read."""
+        return self._leaving or self._below.is_closing()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.hub import encode
 from gateway.hub.doors import Door
-from gateway.hub.packets import Connack, Connect, Ping, Pong
+from gateway.hub.limits import Limits
+from gateway.hub.packets import Connack, Connect, Disconnect, Ping, Pong
 from gateway.hub.websocket import WebSocket
 from tests.hub.frames import ACCEPT, frame, shake
 from tests.hub.peers import Desk, hub_at
@@ -160,5 +161,27 @@ def test_mqtt_in_websocket_and_every_slot_given_back() -> None:
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             assert (await reader.read()).startswith(b"HTTP/1.1 426 ")
             writer.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_socket_is_closed_after_the_clients_goodbye(answers: bool) -> None:
+    """Else the client's Close meets a closed socket, and MQTT.js reports EPIPE after a proper end. Who says none is cut off."""
+
+    async def story() -> None:
+        async with hub_at(Desk(), Limits(farewell=30.0 if answers else 0.2)) as (hub, _):
+            port = await hub.listen(door=Door(websocket=True))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(shake() + frame(encode.encode(Connect("w"), 4) + encode.encode(Disconnect(), 4)))
+            await reader.readuntil(b"\r\n\r\n")
+            assert (await reader.readexactly(6 + 4))[-4:] == b"\x88\x02\x03\xe8"
+            assert not hub.broker.members
+            assert len(hub.connections) == 1
+            if answers:
+                writer.write(frame(b"\x03\xe8", 8))
+            assert await reader.read() == b""
+            writer.close()
+            await until(lambda: not hub.connections)
 
     asyncio.run(story())
