@@ -22,10 +22,9 @@ from msgspec import Struct
 
 from gateway import config
 from gateway.app import open_gateway
-from gateway.clock import Clock
 from gateway.event import SECOND, Event
-from gateway.store.log import Log
 from tests.bench import wire
+from tests.store.logs import stored
 
 here = Path(__file__).parent / "captures" / "nab"
 moved = timedelta(weeks=520)
@@ -109,16 +108,6 @@ async def publish(port: int, series: list[tuple[datetime, float]]) -> None:
     await writer.wait_closed()
 
 
-async def stored(folder: Path) -> list[Event]:
-    """Everything in the log of a gateway that has stopped."""
-    log = await Log.open(folder / "data", Clock())
-    events: list[Event] = []
-    while page := await log.read_as_stored(len(events) + 1):
-        events += page
-    await log.close()
-    return events
-
-
 def report(series: list[tuple[datetime, float]], events: list[Event], seconds: float) -> tuple[str, bool]:
     """What came of it, for people, and whether every reading was stored."""
     begin, end = series[0][0], series[-1][0]
@@ -165,7 +154,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seconds = asyncio.run(replay(series, folder))
-        text, complete = report(series, asyncio.run(stored(folder)), seconds)
+        text, complete = report(series, asyncio.run(stored(folder / "data")), seconds)
     print(text)
     return 0 if complete else 1
 

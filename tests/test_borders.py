@@ -112,3 +112,14 @@ def test_clocks_are_read_in_one_place() -> None:
         and (node.value.id, node.attr) in {("time", "time"), ("time", "time_ns"), ("datetime", "now")}
     }
     assert reading <= {"gateway/clock.py"}
+
+
+def test_no_test_imports_from_another() -> None:
+    """What they share has a file of its own, whose name says what it is. (Those of faults/ hand each other victims.)"""
+    guilty = {
+        str(path.relative_to(root))
+        for path in (root / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").rpartition(".")[2].startswith("test_")
+    }
+    assert {path for path in guilty if not path.startswith("tests/faults/")} == set()

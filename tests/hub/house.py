@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.app import Gateway, open_gateway
 from gateway.clock import Clock
+from gateway.event import Event
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Suback, Subscribe
 from gateway.hub.properties import Kind, Property
@@ -125,3 +126,8 @@ async def say_all(peer: Peer, *texts: str, topic: str = "a", qos: int = 1) -> No
             peer.send(Ack(Kind.PUBREL, id))
         for id in range(1, len(texts) + 1):
             assert await peer.got() == Ack(Kind.PUBCOMP, id)
+
+
+def payloads(events: list[Event]) -> list[str]:
+    """What is stored of unclaimed messages."""
+    return [one.data["payload"] for one in events if one.type == "message"]

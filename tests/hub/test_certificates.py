@@ -16,7 +16,7 @@ from gateway.hub.packets import V311
 from gateway.hub.reasons import Reason
 from tests.hub.peers import Desk, farewell, hub_at, say
 from tests.hub.programs import Paho
-from tests.hub.shaken import CONNECT, entered, listening, turned_away
+from tests.hub.tls import CONNECT, entered, listening, turned_away
 from tests.parts import loops, tell, until
 
 

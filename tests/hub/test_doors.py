@@ -13,7 +13,7 @@ from gateway.hub.packets import V5, Connack, Connect
 from gateway.hub.reasons import Reason
 from tests.hub.peers import Desk, Peer, hub_at, say
 from tests.hub.programs import ended, mosquitto, run
-from tests.hub.shaken import come, listening
+from tests.hub.tls import come, listening
 
 
 def test_mosquitto_over_tls(tls: Path) -> None:

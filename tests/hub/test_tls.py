@@ -12,7 +12,7 @@ from gateway.hub.limits import Limits
 from gateway.hub.packets import V5, V311
 from tests.hub.peers import Desk, enter, hub_at, knock
 from tests.hub.programs import Paho, ended, mosquitto, run
-from tests.hub.shaken import CONNECT, GET, listening, turned_away
+from tests.hub.tls import CONNECT, GET, listening, turned_away
 from tests.parts import loops, need, tell, until
 
 FAILED = [

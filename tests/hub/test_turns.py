@@ -14,9 +14,8 @@ from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Ack, Connack, Connect, Disconnect, Filter, Packet, Suback, Subscribe, Will
 from gateway.hub.properties import Kind, Property
 from gateway.hub.reasons import Reason
-from tests.hub.house import come, house, receive
+from tests.hub.house import come, house, payloads, receive
 from tests.hub.peers import Desk, both, enter, farewell, hub_at, knock, say
-from tests.hub.test_unwell import payloads
 from tests.parts import until
 from tests.store.disk import fail_once
 

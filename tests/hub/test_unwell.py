@@ -3,7 +3,6 @@
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect,
 from gateway.hub.properties import Kind, Property
 from gateway.store import log as store_log
 from gateway.store.log import Log
-from tests.hub.house import come, house, leave, publish, receive, take
+from tests.hub.house import come, house, leave, payloads, publish, receive, take
 from tests.hub.peers import both, enter, knock
 from tests.parts import until
 from tests.store.disk import fail_once, hold
@@ -22,10 +21,6 @@ from tests.store.disk import fail_once, hold
 
 def taken(hub: Hub, count: int) -> bool:
     return hub.received == count
-
-
-def payloads(events: list[Any]) -> list[str]:
-    return [one.data["payload"] for one in events if one.type == "message"]
 
 
 @both

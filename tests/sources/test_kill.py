@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.child import Child
-from tests.faults.test_kill import stored
 from tests.parts import free_port, until
 from tests.sources.site import mosquitto, numbered, often, send
+from tests.store.logs import stored
 
 CONFIGURATION = """
 [gateway]

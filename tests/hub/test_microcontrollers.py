@@ -1,71 +1,13 @@
-"""More clients: aiomqtt, gmqtt, and what two libraries for microcontrollers do on the wire."""
+"""What libraries for microcontrollers do on the wire: PubSubClient, esp-mqtt, and a client in a hurry."""
 
 import asyncio
-from typing import Any
 
 from gateway.hub import encode
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, V311, Ack, Connack, Delivery, Pong, Suback, Will
 from gateway.hub.properties import Kind
 from tests.hub.peers import Desk, both, enter, hub_at, knock, say
-from tests.parts import PATIENCE, until
-
-
-@both
-def test_aiomqtt(version: int) -> None:
-    import aiomqtt
-
-    async def story() -> None:
-        desk = Desk()
-        protocol = aiomqtt.ProtocolVersion.V5 if version == V5 else aiomqtt.ProtocolVersion.V311
-        will = aiomqtt.Will("status/aio", b"gone", 1, True)
-        async with hub_at(desk) as (hub, port):
-            async with aiomqtt.Client("127.0.0.1", port, protocol=protocol, identifier="aio", will=will) as client:
-                await client.subscribe("a/#", qos=2)
-                for qos in (0, 1, 2):
-                    await client.publish(f"a/{qos}", payload="x", qos=qos)
-                got = []
-                async with asyncio.timeout(PATIENCE):
-                    async for message in client.messages:
-                        got.append((str(message.topic), message.qos))
-                        if len(got) == 3:
-                            break
-                assert sorted(got) == [("a/0", 0), ("a/1", 1), ("a/2", 2)]
-            await until(lambda: not hub.broker.members)
-            assert [one.topic for one in desk.messages] == ["a/0", "a/1", "a/2"], "it said goodbye: no will"
-
-    asyncio.run(story())
-
-
-@both
-def test_gmqtt(version: int) -> None:
-    import gmqtt
-
-    async def story() -> None:
-        desk = Desk()
-        async with hub_at(desk) as (_, port):
-            got: list[tuple[str, bytes, int]] = []
-            subscribed = asyncio.Event()
-            client: Any = gmqtt.Client("gmqtt")
-
-            def message(client: Any, topic: str, payload: bytes, qos: int, properties: Any) -> int:
-                got.append((topic, payload, qos))
-                return 0
-
-            client.on_message = message
-            client.on_subscribe = lambda *_: subscribed.set()
-            await client.connect("127.0.0.1", port, version=version, keepalive=60)
-            client.subscribe("a/#", qos=2)
-            async with asyncio.timeout(PATIENCE):
-                await subscribed.wait()
-            more = {"content_type": "text/plain", "user_property": ("k", "v")} if version == V5 else {}
-            for qos in (0, 1, 2):
-                client.publish(f"a/{qos}", "x", qos=qos, **more)
-            await until(lambda: len(got) == 3)
-            assert sorted(got) == [("a/0", b"x", 0), ("a/1", b"x", 1), ("a/2", b"x", 2)]
-            await client.disconnect()
-
-    asyncio.run(story())
+from tests.parts import until
 
 
 def test_pubsubclient() -> None:
