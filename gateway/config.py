@@ -22,12 +22,7 @@ from gateway.typed import choose, shown, table, unknown
 _HERE, _SYSTEM = Path("redcar.toml"), Path("/etc/redcar/redcar.toml")
 _ALWAYS = ("gateway", "log", "access")  # whether they stand in the file or not
 _LATER = ("binding", "subscription", "source")  # their types depend on what they name
-_SECRETS = (
-    "password_file",
-    "token_file",
-    "key_file",
-    "key",
-)  # settings that name a file which is nobody else's business
+_SECRETS = ("password_file", "token_file", "key_file", "key")  # they name a file which is nobody else's business
 _PUBLIC = ("ca", "certificate")  # and those that anybody may read
 
 
