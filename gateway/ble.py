@@ -11,10 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
 
 from bleak import BleakScanner
-from bleak.args.bluez import OrPattern
+from bleak.args.bluez import BlueZScannerArgs, OrPattern
 from bleak.assigned_numbers import AdvertisementDataType
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
@@ -84,10 +83,12 @@ class Radio:
 
     async def _scanning(self, begun: asyncio.Future[None]) -> None:
         """Owns the scanner. Ends only by being cancelled, or by raising what is wrong."""
-        possible: dict[str, Any] = {"adapter": self._adapter} if self._adapter else {}
+        possible = BlueZScannerArgs()
+        if self._adapter:
+            possible["adapter"] = self._adapter
         if self._passive:
-            possible["or_patterns"] = _GENERAL
-        scanner = BleakScanner(self._found, None, "passive" if self._passive else "active", bluez=possible)  # type: ignore[arg-type]
+            possible["or_patterns"] = [*_GENERAL]
+        scanner = BleakScanner(self._found, None, "passive" if self._passive else "active", bluez=possible)
         async with asyncio.timeout(answer) as limit:
             if self._silences > 1:
                 await switch_off_and_on(self._adapter)
