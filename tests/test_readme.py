@@ -63,3 +63,11 @@ def test_every_file_named_exists() -> None:
     assert named
     for name in named:
         assert (root / name).exists() or (root / "gateway" / name).exists(), name
+
+
+def test_whoever_looks_for_a_test_of_the_hub_is_shown_where_it_is() -> None:
+    here = Path(__file__).parent
+    named = set(re.findall(r"`(hub/\w+\.py)`", (here / "README.md").read_text()))
+    there = {str(path.relative_to(here)) for path in (here / "hub").glob("*.py")}
+    assert there - named == {"hub/__init__.py", "hub/conftest.py"}
+    assert named <= there
