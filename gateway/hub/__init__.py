@@ -9,8 +9,8 @@ below MQTT          doors (one listener), layers, tls with certificates, websock
 one client          connection has the socket; session the protocol, with happenings for the hub; arrivals is what is in flight
                     from it, outbox what is for it; aliases are short for topics
 who may do what     access, with users and their passwords, and rights, the ACL; why explains it
-who gets what       broker and routes, between members with their subscriptions; topics are names, filters and trees;
-                    retained, shared; turns keep long work from holding up the others
+who gets what       broker and routes, between members; subscriptions are taken on and given up; topics are names, filters and
+                    trees; retained, shared; turns keep long work from holding up the others
 what lasts          sessions come and go, lasting has them as rows; what they are owed from the log: feed for one, group for
                     those who share, backlog while they are away; history is the log as seen from here; replays of the past
 everybody           listener is the hub itself; intake and inlet lead to the log; status in figures

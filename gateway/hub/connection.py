@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         return f"client {self.session.client_id!r}" if self.session.client_id else f"a client on {self.door.name}"
 
     def _follow(self, events: list[Event]) -> None:
-        broker = self._hub.broker
+        subscriptions = self._hub.subscriptions
         for event in events:
             if isinstance(event, Batch):
                 self._hub.intake.bring(self, event)
@@ -192,14 +192,14 @@ class Connection(asyncio.Protocol):
             if isinstance(event, Subscribe):
                 start = replays.asked(event) if self._hub.replays else None
                 if start is None or self._hub.replays is None:
-                    self._tell(broker.subscribe(self.session, event))
+                    self._tell(subscriptions.subscribe(self.session, event))
                 else:
                     self._hub.start(self._hub.replays.subscribe(self.session, event, start, self._tell))
             elif isinstance(event, Replay):
                 if self._hub.replays:
                     self._hub.start(self._hub.replays.publish(self.session, event.message))
             elif isinstance(event, Unsubscribe):
-                broker.unsubscribe(self.session, event)
+                subscriptions.unsubscribe(self.session, event)
             elif isinstance(event, Connect):
                 self.asking = self._hub.start(self._admit(event))
                 self.regulate()

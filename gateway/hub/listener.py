@@ -34,6 +34,7 @@ from gateway.hub.replays import Replays
 from gateway.hub.retained import Retained
 from gateway.hub.sessions import Sessions
 from gateway.hub.status import Status
+from gateway.hub.subscriptions import Subscriptions
 from gateway.hub.tail import Tail
 from gateway.hub.turns import Turns
 
@@ -66,7 +67,9 @@ class Hub:
         self.access = access
         self.limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
-        self.broker = Broker(retained, self.limits, self._loop.call_soon, access, history)
+        self.broker = Broker(self.limits, access, history)
+        later = self._loop.call_soon
+        self.subscriptions = Subscriptions(self.broker, retained, access, self.limits, later, history)
         self.tail = Tail(self.broker, history, self.start) if history else None
         self.connections: set[Connection] = set()
         self.paused = False
@@ -75,7 +78,7 @@ class Hub:
         self.bytes_received = self.bytes_sent = 0
         self.now = self._loop.time
         wall = self._wall = (clock or Clock()).now
-        self.replays = Replays(self.broker, history, wall) if history else None
+        self.replays = Replays(self.subscriptions, history, wall) if history else None
         self.refusals = Refusals(self.now)
         self.intake = Intake(self._take, self._unstored)
         say, note, hand_in = self._say_will, self.refusals.note, self.intake.hand_in
@@ -85,7 +88,7 @@ class Hub:
         self._said_at = self.now()
         self.burden = Burden(self.limits, self.connections, self.sessions)
         self.guests = Guests(self.limits, self.now)
-        self._handing: Turns[Connection, Publish] = Turns(self._hand_some, self._loop.call_soon)
+        self._handing: Turns[Connection, Publish] = Turns(self._hand_some, later)
         self._servers: list[asyncio.Server] = []
         self.doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -256,7 +259,7 @@ class Hub:
                     text = "there are users now: it needs a name, or anonymous = true under [access]"
                 connection.end(Reason.ADMINISTRATIVE_ACTION, text)
         self.access.outdated.clear()
-        for member, filter in self.broker.recheck():
+        for member, filter in self.subscriptions.recheck():
             self.refusals.note("acl", f"client {member.client_id!r} doesn't get {filter!r} any more")
 
     def _anew(self, door: Door) -> None:

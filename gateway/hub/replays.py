@@ -16,13 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from gateway.event import SECOND
-from gateway.hub.broker import Broker
 from gateway.hub.history import History
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import Subscribe
 from gateway.hub.properties import Property
 from gateway.hub.reasons import ProtocolError, Reason
 from gateway.hub.session import Session
+from gateway.hub.subscriptions import Subscriptions
 from gateway.hub.topics import check_filter
 
 _AGO = re.compile(r"-?(\d{1,9})([smhd])", re.ASCII)
@@ -50,8 +50,8 @@ def asked(request: Subscribe) -> str | None:
 class Replays:
     """Finds where to begin, and begins there. ``now``: µs since 1970."""
 
-    def __init__(self, broker: Broker, history: History, now: Callable[[], int]) -> None:
-        self._broker = broker
+    def __init__(self, subscriptions: Subscriptions, history: History, now: Callable[[], int]) -> None:
+        self._subscriptions = subscriptions
         self._history = history
         self._now = now
 
@@ -66,7 +66,7 @@ class Replays:
             session.answer(request, [Reason.IMPLEMENTATION_SPECIFIC] * len(request.filters))
             session.flush()
         else:
-            tell(self._broker.subscribe(session, request, since))
+            tell(self._subscriptions.subscribe(session, request, since))
 
     async def publish(self, session: Session, message: Publish) -> None:
         """Answer a message to redcar/replay/<name>."""
@@ -93,7 +93,7 @@ class Replays:
             head = self._history.head
             say(**{"filter": request.filter, "qos": int(reason), "from": since + 1, "head": head})
 
-        self._broker.replay(session, request.filter, request.qos, since, told)
+        self._subscriptions.replay(session, request.filter, request.qos, since, told)
 
     async def _since(self, start: str) -> int:
         """The offset before the first that is wanted. Raises ValueError."""

@@ -180,6 +180,7 @@ class Router:
         return False
 
     def hold(self, member: Member, granted: Subscription) -> None:
+        """A member has this subscription from now on."""
         subscribers = self._tree.get(granted.pattern)
         if subscribers is None:
             subscribers = {}
@@ -194,9 +195,10 @@ class Router:
         if group:
             group.members[member] = granted
         member.routes.clear()
-        self._lose_ways()
+        self.lose_ways()
 
     def forget(self, member: Member, subscription: Subscription) -> None:
+        """It has it no longer."""
         subscribers = self._tree.get(subscription.pattern)
         if subscribers and subscribers.pop((member, subscription.group), None):
             self.subscriptions -= 1
@@ -210,9 +212,10 @@ class Router:
             if group.over:
                 group.ended()
         member.routes.clear()
-        self._lose_ways()
+        self.lose_ways()
 
-    def _lose_ways(self) -> None:
+    def lose_ways(self) -> None:
+        """Who may have what has changed: look it up anew."""
         self._routes.clear()
         self._remembered = 0
 
@@ -233,13 +236,14 @@ class Router:
                     matched.setdefault(member, []).append(subscription)
         self._remembered += 1 + sum(map(len, matched.values()))
         if self._remembered >= _ROUTES:
-            self._lose_ways()
+            self.lose_ways()
         found = [merge(member, all) for member, all in matched.items()]
         found += [shared.route(routes, self.groups.get(filter)) for filter, routes in groups.items()]
         self._routes[topic] = found
         return found
 
     def too_slow(self, session: Session) -> None:
+        """Put a client out for which too much waits."""
         session.end(Reason.QUOTA_EXCEEDED, f"more than {self._limits.unsent} bytes wait to be read by this client")
 
 

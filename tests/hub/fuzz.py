@@ -20,6 +20,7 @@ from gateway.hub.packets import Batch, Connect, Disconnect, Subscribe, Unsubscri
 from gateway.hub.reasons import ProtocolError
 from gateway.hub.retained import Retained
 from gateway.hub.session import Session
+from gateway.hub.subscriptions import Subscriptions
 from gateway.hub.turns import Call
 from gateway.hub.websocket import WebSocket
 from tests.hub.room import let_in
@@ -38,7 +39,9 @@ class Room:
         self.rng = rng
         self.retained = Retained(SMALL, lambda: 0.0)
         self.turns: list[Call] = []
-        self.broker = Broker(self.retained, SMALL, self.turns.append, Access())
+        access = Access()
+        self.broker = Broker(SMALL, access)
+        self.subscriptions = Subscriptions(self.broker, self.retained, access, SMALL, self.turns.append)
         self.sessions: list[Session] = []
         self.errors = self.packets = 0
 
@@ -110,9 +113,9 @@ class Room:
                 self.retained.settle(event.messages)
                 self.broker.route(event.messages)
             elif isinstance(event, Subscribe):
-                self.broker.subscribe(session, event)
+                self.subscriptions.subscribe(session, event)
             elif isinstance(event, Unsubscribe):
-                self.broker.unsubscribe(session, event)
+                self.subscriptions.unsubscribe(session, event)
             elif isinstance(event, ProtocolError):
                 self.errors += 1
                 assert session.over

@@ -21,6 +21,7 @@ from gateway.hub.packets import (
 from gateway.hub.reasons import ProtocolError, Reason
 from gateway.hub.retained import Retained
 from gateway.hub.session import Session
+from gateway.hub.subscriptions import Subscriptions
 from gateway.hub.turns import Call
 from tests.hub.table import open_stream, parse
 
@@ -80,7 +81,9 @@ class Room:
         self.retained = Retained(self.limits)
         self.turns: list[Call] = []
         self.at_once = True
-        self.broker = Broker(self.retained, self.limits, self.turns.append, Access())
+        access = Access()
+        self.broker = Broker(self.limits, access)
+        self.subscriptions = Subscriptions(self.broker, self.retained, access, self.limits, self.turns.append)
 
     def enter(self, id: str, version: int = V5, *filters: Filter, **connect: Any) -> Client:
         client = Client(version, self.limits, client_id=id, **connect).come_in(broker=self.broker)
@@ -92,10 +95,10 @@ class Room:
     def ask(self, client: Client, packet: Subscribe | Unsubscribe) -> None:
         for event in client.send(packet):
             if isinstance(event, Subscribe):
-                self.broker.subscribe(client.session, event)
+                self.subscriptions.subscribe(client.session, event)
             else:
                 assert isinstance(event, Unsubscribe)
-                self.broker.unsubscribe(client.session, event)
+                self.subscriptions.unsubscribe(client.session, event)
         while self.at_once and self.turns:
             self.turns.pop()()
 
