@@ -16,7 +16,7 @@ from gateway.hub.guests import Guesses, is_loopback
 from gateway.hub.limits import Limits
 from gateway.hub.passwords import Passwords
 from gateway.hub.reasons import Reason
-from gateway.hub.topics import OWN, excess
+from gateway.hub.topics import APART, OWN, excess
 from gateway.hub.users import NOBODY, Secret, is_name
 
 log = logging.getLogger("redcar.hub")
@@ -184,7 +184,7 @@ class Access:
     def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
         """Whether who published what is retained still may."""
         granted = self._of(user, client)
-        return granted is None or topic.startswith((OWN, "$")) or granted.may_publish(topic)
+        return granted is None or topic.startswith(APART) or granted.may_publish(topic)
 
     def in_force(self, user: str | None) -> rights.Rights | None:
         """The rules that count; None: none. A client with a name has its own tree then, one without is our own house."""

@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         except Refused as refusal:
             who = f"client {asked.client_id[:100]!r}" if asked.client_id else "a client"
             hub.refusals.note(self.address, f"refused {who} on {self.door.name}: {refusal}")
-            self.session.refuse(refusal.reason, refusal.reason.name.lower().replace("_", " "))
+            self.session.refuse(refusal.reason, refusal.reason.words)
         else:
             await self._let_in(asked, client_id, user)
         self.asking = None

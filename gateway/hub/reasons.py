@@ -52,6 +52,11 @@ class Reason(IntEnum):
     SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
+    @property
+    def words(self) -> str:
+        """As people say it."""
+        return self.name.lower().replace("_", " ")
+
 
 CONNACK_311 = {
     Reason.SUCCESS: 0,

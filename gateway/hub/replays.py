@@ -88,7 +88,7 @@ class Replays:
 
         def told(reason: Reason) -> None:
             if reason >= Reason.UNSPECIFIED:
-                say(problem=f"{request.filter} isn't granted: {reason.name.lower().replace('_', ' ')}")
+                say(problem=f"{request.filter} isn't granted: {reason.words}")
                 return
             head = self._history.head
             say(**{"filter": request.filter, "qos": int(reason), "from": since + 1, "head": head})

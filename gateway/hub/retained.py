@@ -19,13 +19,12 @@ from gateway.event import SECOND
 from gateway.hub.inlet import Publish, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.properties import Properties, Property
-from gateway.hub.topics import OWN, Tree, weight
+from gateway.hub.topics import APART, Tree, weight
 
 SELECT = "select topic, payload, qos, properties, user, client from retained"
 _PUT = "insert or replace into retained (topic, payload, qos, properties, user, client) values (?, ?, ?, ?, ?, ?)"
 _DEEP = 5_000  # bytes of memory for 16 levels of a topic beyond the first 16
 _DROP = "delete from retained where topic = ?"
-_OURS = (OWN, "$")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[int, Any]).decode
@@ -115,7 +114,7 @@ class Retained:
 
     def match(self, filter: str) -> list[Publish]:
         """The messages a new subscription gets, each with the expiry it has left."""
-        if filter.startswith(_OURS):
+        if filter.startswith(APART):
             self.renew()
         now = self._now()
         found = []
@@ -174,7 +173,7 @@ class Retained:
     def _is_room(self, message: Publish) -> bool:
         """Whether a topic that isn't kept may be."""
         limits, user = self._limits, message.user
-        if message.topic.startswith(_OURS) or self._tree.get(message.topic) is not None:
+        if message.topic.startswith(APART) or self._tree.get(message.topic) is not None:
             return True
         if self._topics - self._ours >= limits.retained or self._bytes + _size(message) > limits.retained_bytes:
             return False
@@ -196,7 +195,7 @@ class Retained:
     def _count(self, message: Publish, by: int) -> None:
         """One more, or one less, towards the bounds."""
         self._topics += by
-        if message.topic.startswith(_OURS):
+        if message.topic.startswith(APART):
             self._ours += by
         else:
             self._bytes += by * _size(message)

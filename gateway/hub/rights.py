@@ -20,7 +20,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.errors import ConfigError
 from gateway.hub.reasons import ProtocolError
-from gateway.hub.topics import OWN, check_filter, is_level, matches
+from gateway.hub.topics import APART, OWN, check_filter, is_level, matches
 from gateway.places import Document, Place, read, spoken
 from gateway.typed import shown, table, unknown
 
@@ -148,7 +148,7 @@ def _check(rule: Rule, index: int, document: Document) -> None:
                 check_filter(filter)
             except ProtocolError as error:
                 document.fault(place, str(error), "see the MQTT standard, 4.7: plant/+/x, plant/#")
-            if verb == "publish" and filter.startswith(("$", OWN)):
+            if verb == "publish" and filter.startswith(APART):
                 problem = f"{shown(filter)} is Redcar's own: no rule lets others publish there"
                 document.fault(place, problem, "delete it; asking for the past below redcar/replay/ needs none")
     if not rule.publish and not rule.subscribe and rule.receive is None:

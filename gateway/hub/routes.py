@@ -17,7 +17,7 @@ from gateway.hub.limits import Limits
 from gateway.hub.members import Member, Route, Subscription, merge
 from gateway.hub.reasons import Reason
 from gateway.hub.session import Session
-from gateway.hub.topics import OWN, Tree, weight
+from gateway.hub.topics import APART, Tree, weight
 
 _TURN = 10_000  # deliveries in one turn of the event loop, about 10 ms on a PC; a way that isn't known yet counts as 30 and more
 _ROUTES = 20_000  # topics whose way is remembered, and subscriptions on these ways; then the memory starts afresh
@@ -248,4 +248,4 @@ class Router:
 
 
 def _curious(subscription: Subscription) -> bool:
-    return subscription.pattern.startswith((OWN, "$"))
+    return subscription.pattern.startswith(APART)

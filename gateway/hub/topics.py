@@ -24,8 +24,8 @@ REPLAYS = "redcar/replay/"
 SHARED = "$share/"
 """What the filter of a shared subscription begins with; a group and its filter follow."""
 
-_APART = ("$", OWN)
-"""Topics that a wildcard at the first level doesn't match."""
+APART = ("$", OWN)
+"""What topics begin with on which no client publishes; a wildcard at the first level doesn't match them."""
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def is_level(name: str) -> bool:
 
 def matches(filter: str, topic: str) -> bool:
     """Whether a filter matches a topic; for one at a time: the tree finds many."""
-    if topic.startswith(_APART) and filter[:1] in ("+", "#"):
+    if topic.startswith(APART) and filter[:1] in ("+", "#"):
         return False
     if "+" not in filter and "#" not in filter:
         return filter == topic
@@ -153,7 +153,7 @@ class Tree(Generic[T]):
         """The tree holds filters: values of those that match this topic."""
         levels = topic.split("/")
         nodes = [self.root]
-        wild = not topic.startswith(_APART)
+        wild = not topic.startswith(APART)
         for level in levels:
             below = []
             for node in nodes:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from gateway.hub.access import Access
 from gateway.hub.rights import Grant, covers
-from gateway.hub.topics import OWN, check_filter, matches, split
+from gateway.hub.topics import APART, OWN, check_filter, matches, split
 
 _ALL = "clients without a name may do everything until access.acl names a file of rules"
 
@@ -40,7 +40,7 @@ def decide(access: Access, user: str | None, client: str, topic: str) -> list[De
         found = (one for one in grants if one.verb == verb and fits(one.filter, filter))
         return next((one.where if one.where == _ALL else f"{one.where}: {one.filter}" for one in found), _ALL)
 
-    apart = f" (+ and # don't stand for {OWN} and $ topics: name them)" if filter.startswith(("$", OWN)) else ""
+    apart = f" (+ and # don't stand for {OWN} and $ topics: name them)" if filter.startswith(APART) else ""
     missing = f"no rule covers it{apart}: {access.cure(user)}"
     may = access.may_subscribe(user, filter, client)
     subscribe = Decision("subscribe", may, first("subscribe") if may else missing)
