@@ -77,13 +77,8 @@ def structured(event: Event, identity: Identity, lane: str) -> bytes:
     )
 
 
-def batch(events: list[Event], identity: Identity, lane: str) -> bytes:
-    """Several events as one JSON array."""
-    return join([structured(event, identity, lane) for event in events])
-
-
 def join(structured: list[bytes]) -> bytes:
-    """Make a batch of events that are written already."""
+    """Several events that are written already, as one JSON array."""
     return b"[%b]" % b",".join(structured)
 
 

@@ -174,7 +174,7 @@ class _Writer:
             case Memory(place, spec, method, learn):
                 key = self.constant(spec)
                 ask = self.keep(f"{method}{place}_{key}", f"devices[{place}].memories[{key}].{method}")
-                return self.value(indent, ask, f"now, {learn}")
+                return self.value(indent, ask, f"now, {learn}" if method == "score" else "now")
             case Age(place, metric, span):
                 seen = self.keep(f"seen{place}", f"devices[{place}].seen")
                 return self.assign(indent, f"now - {seen}[{metric!r}] >= {span}")

@@ -43,7 +43,7 @@ class Previous:
         else:
             self.seen = [*self.seen[-1:], (time, value)]
 
-    def value(self, now: int, learn: int) -> float | None:
+    def value(self, now: int) -> float | None:
         return self.seen[0][1] if len(self.seen) == 2 else None
 
     def state(self) -> list[float]:

@@ -102,15 +102,15 @@ class Mean(Panes):
         self.columns[0][-1] += 1
         self.columns[1][-1] += value
 
-    def avg(self, now: int, learn: int) -> float | None:
+    def avg(self, now: int) -> float | None:
         start = self.start(now)
         return None if start < 0 else sum(self.since(start, 1)) / sum(self.since(start, 0))
 
-    def sum(self, now: int, learn: int) -> float | None:
+    def sum(self, now: int) -> float | None:
         start = self.start(now)
         return None if start < 0 else sum(self.since(start, 1))
 
-    def count(self, now: int, learn: int) -> float | None:
+    def count(self, now: int) -> float | None:
         """None at all is known to be 0, once somebody has watched for half of the window."""
         if self.began < 0 or now - self.began < self.span // 2:
             return None
@@ -157,15 +157,15 @@ class Range(Panes):
         low, high = self._closed
         return min(low, lows[-1]), max(high, highs[-1])
 
-    def min(self, now: int, learn: int) -> float | None:
+    def min(self, now: int) -> float | None:
         found = self.both(now)
         return None if found is None else found[0]
 
-    def max(self, now: int, learn: int) -> float | None:
+    def max(self, now: int) -> float | None:
         found = self.both(now)
         return None if found is None else found[1]
 
-    def spread(self, now: int, learn: int) -> float | None:
+    def spread(self, now: int) -> float | None:
         found = self.both(now)
         return None if found is None else found[1] - found[0]
 
@@ -185,7 +185,7 @@ class Change(Panes):
     def more(self, time: int, value: float) -> None:
         self.columns[1][-1] = value
 
-    def delta(self, now: int, learn: int) -> float | None:
+    def delta(self, now: int) -> float | None:
         start, (firsts, lasts) = self.start(now), self.columns
         return None if start < 0 else lasts[-1] - firsts[start]
 
@@ -219,7 +219,7 @@ class Slope(Panes):
         ]
         return along, list(map(truediv, sums, counts))
 
-    def rate(self, now: int, learn: int) -> float | None:
+    def rate(self, now: int) -> float | None:
         start = self.start(now)
         if start < 0 or len(self.index) - start < 2:
             return None

@@ -46,7 +46,7 @@ def numbered(offset: int, n: int | None = None, source: str = "coldstore/freezer
 def tallied(*messages: tuple[str, Iterable[Event]]) -> Report:
     tally = Tally()
     for lane, events in messages:
-        tally.take(envelope.batch(list(events), demo, lane))
+        tally.take(envelope.join([envelope.structured(one, demo, lane) for one in events]))
     return tally.report()
 
 

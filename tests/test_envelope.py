@@ -120,7 +120,7 @@ def seen(made: Event) -> tuple[object, ...]:
 
 @given(st.lists(facts, max_size=5), identities, names)
 def test_nothing_is_lost_on_the_way(events: list[Event], identity: Identity, lane: str) -> None:
-    received = envelope.parse(envelope.batch(events, identity, lane))
+    received = envelope.parse(envelope.join([envelope.structured(one, identity, lane) for one in events]))
     known = [made for made in events if made.quality != 250]
     assert [seen(one.event()) for one in received if one.quality != "250"] == [seen(made) for made in known]
     assert all(one.identity() == identity and one.lane == lane for one in received)

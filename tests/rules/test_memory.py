@@ -28,7 +28,7 @@ class Window:
             kind.add(time, value)
 
     def ask(self, method: str, now: int) -> float | None:
-        found: float | None = getattr(self.kinds[WINDOWS[method]], method)(now, 0)
+        found: float | None = getattr(self.kinds[WINDOWS[method]], method)(now)
         return found
 
     def all(self, now: int) -> dict[str, float | None]:
@@ -128,7 +128,7 @@ def test_previous() -> None:
     found = []
     for time, value in [(0, 1.0), (0, 2.0), (1, 3.0), (1, 4.0), (2, 5.0)]:
         previous.add(time, value)
-        found.append(previous.value(time, 0))
+        found.append(previous.value(time))
     assert found == [None, None, 2.0, 2.0, 4.0]
 
 

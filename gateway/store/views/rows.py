@@ -103,7 +103,7 @@ class Snapshot:
             self.views.take(events)
             for event in events:
                 if event.type.startswith("device."):
-                    self._device(event.type, event.source, event.data.get("driver"), event.time)
+                    self._device(event.type, event.source, event.data.get("driver"))
         if as_of is not None and self.views.unsynced is not None:
             self._put_right(hi)
         self.views.settle()
@@ -123,7 +123,7 @@ class Snapshot:
             for source, driver, adopted, online in found
         }
 
-    def _device(self, type: str, source: str, driver: str | None, time: int) -> None:
+    def _device(self, type: str, source: str, driver: str | None) -> None:
         device = self.devices.setdefault(source, {"driver": driver, "adopted": False, "online": False})
         match type:
             case "device.adopted":
