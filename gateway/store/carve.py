@@ -16,6 +16,7 @@ Source: SQLite, Database File Format, sections 1.6, 2.1 and 4.1.
 import mmap
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from gateway.store import block
@@ -41,21 +42,19 @@ def carve(path: Path) -> Iterator[block.Row]:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
 
-        def page(number: int, wanted: dict[int, bytes]) -> bytes:
-            return wanted.get(number) or data[(number - 1) * page_size : number * page_size]
+        def before(number: int) -> bytes:
+            return data[(number - 1) * page_size : number * page_size]
 
-        for number in range(2, len(data) // page_size + 1):
-            for now in ({}, newer) if number in newer else (newer,):  # before and after the WAL
-                leaf = page(number, now)
-                if leaf[0] == 13:
-                    for cell in _cells(leaf):
-                        found = _row(leaf, cell, lambda n: page(n, newer)) or _row(leaf, cell, lambda n: page(n, {}))
-                        if found:
-                            yield found
-        for number, leaf in newer.items():
-            if number > len(data) // page_size and leaf[0] == 13:
-                found_here = (_row(leaf, cell, lambda n: page(n, newer)) for cell in _cells(leaf))
-                yield from filter(None, found_here)
+        def after(number: int) -> bytes:
+            return newer.get(number) or before(number)
+
+        pages = len(data) // page_size
+        leaves = ((before(n), after(n)) if n in newer else (before(n),) for n in range(2, pages + 1))
+        beyond = (content for number, content in newer.items() if number > pages)
+        for leaf in chain(chain.from_iterable(leaves), beyond):
+            for cell in _cells(leaf):
+                if found := _row(leaf, cell, after) or _row(leaf, cell, before):
+                    yield found
 
 
 def _frames(wal: bytes) -> dict[int, bytes]:
@@ -70,6 +69,9 @@ def _frames(wal: bytes) -> dict[int, bytes]:
 
 
 def _cells(leaf: bytes) -> list[int]:
+    """Where the rows of a page begin; [] if it isn't a leaf."""
+    if leaf[0] != 13:
+        return []
     number = int.from_bytes(leaf[3:5])
     if 8 + 2 * number > len(leaf):
         return []
