@@ -112,7 +112,7 @@ async def open_gateway(
         )
         opened.callback(broadcast.close)
         tasks.keep("broadcast", broadcast.run)
-        gateway.ports = [await hub.listen(door=Door(**structs.asdict(listener))) for listener in settings.listener]
+        gateway.ports = [await hub.listen(Door(**structs.asdict(listener))) for listener in settings.listener]
 
         if settings.source:
             _open_sources(gateway, tasks)

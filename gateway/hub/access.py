@@ -181,7 +181,7 @@ class Access:
         granted = self._of(user, client)
         return granted is None or granted.may_receive(topic)
 
-    def may_have_published(self, user: str | None, topic: str, client: str = "") -> bool:
+    def may_have_published(self, user: str | None, topic: str, client: str) -> bool:
         """Whether who published what is retained still may."""
         granted = self._of(user, client)
         return granted is None or topic.startswith(APART) or granted.may_publish(topic)

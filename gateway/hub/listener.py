@@ -1,7 +1,7 @@
 """The hub: an MQTT server on the network.
 
     hub = Hub(inlet, retained, access)
-    port = await hub.listen("127.0.0.1", 1883)
+    port = await hub.listen(Door(port=1883))
     hub.publish([...])                             # what Redcar itself says, below redcar/
     await hub.close()
 
@@ -97,9 +97,8 @@ class Hub:
         self._timer = self._loop.call_later(_SWEEP, self._sweep)
         inlet.on_room = self._on_room
 
-    async def listen(self, address: str = "127.0.0.1", port: int = 1883, door: Door | None = None) -> int:
+    async def listen(self, door: Door) -> int:
         """Accept clients there; the port, which matters if 0 was asked for. Raises ConfigError, CannotListen."""
-        door = door or Door(address=address, port=port)
         address, port = door.address, door.port
         if not door.client_ca:
             self.access.check_address(address)

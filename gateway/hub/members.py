@@ -67,10 +67,10 @@ class Member:
         "will_due",
     )
 
-    def __init__(self, client_id: str, user: str | None, session: "Session | None" = None) -> None:
+    def __init__(self, client_id: str, user: str | None) -> None:
         self.client_id = client_id
         self.user = user
-        self.session = session
+        self.session: Session | None = None
         self.feed: Feed | None = None
         self.expiry = 0
         self.stored = False

@@ -97,7 +97,7 @@ class Outbox:
             return True
         return self._wait(message, qos, retain, identifiers, len(message.topic) + len(message.payload))
 
-    def deliver_retained(self, messages: Iterable[Publish], qos: int, identifiers: Sequence[int] = ()) -> bool:
+    def deliver_retained(self, messages: Iterable[Publish], qos: int, identifiers: Sequence[int]) -> bool:
         """Send what a new subscription gets, in portions. False as above."""
         for message in messages:
             if not self._wait(message, min(qos, message.qos), True, identifiers, 0):

@@ -137,7 +137,7 @@ class Subscriptions:
         return None
 
     def _grant(
-        self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None = None
+        self, member: Member, one: Filter, identifier: int, statements: list[Statement], since: int | None
     ) -> bool:
         """Let it have a filter; whether that is new to its session."""
         group, pattern = split(one.filter)

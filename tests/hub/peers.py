@@ -13,6 +13,7 @@ import pytest
 
 from gateway.hub import encode
 from gateway.hub.access import Access
+from gateway.hub.doors import Door
 from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.limits import Limits
 from gateway.hub.listener import Hub
@@ -136,7 +137,7 @@ async def hub_at(desk: Desk, limits: Limits | None = None, users: Path | None = 
     """A hub on a free port; at the end every slot must have been given back."""
     limits = limits or Limits()
     hub = Hub(desk, Retained(limits), Access(users, True, limits), limits)
-    port = await hub.listen("127.0.0.1", 0)
+    port = await hub.listen(Door())
     try:
         yield hub, port
     finally:

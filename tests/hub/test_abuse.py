@@ -218,7 +218,7 @@ def test_everybody_by_tls_after_a_power_cut(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with house(tmp_path) as (gateway, _):
-            port = await gateway.hub.listen(door=Door(certificate=str(certificate), key=str(key)))
+            port = await gateway.hub.listen(Door(certificate=str(certificate), key=str(key)))
             await asyncio.gather(*(client(port, n) for n in range(200)))
             assert gateway.hub.status().clients == 200
 
@@ -282,7 +282,7 @@ def test_topics_known_for_a_client_go_with_it(tmp_path: Path) -> None:
 
     async def story() -> None:
         hub = Hub(Desk(), Retained(), Access(acl=acl))
-        port = await hub.listen("127.0.0.1", 0)
+        port = await hub.listen(Door())
         for n in range(5):
             peer = await enter(port, id=f"c{n}")
             peer.send(say(f"c{n}/a"))
@@ -304,7 +304,7 @@ def test_whoever_goes_leaves_nothing_behind(wire: bytes, websocket: bool) -> Non
 
     async def story() -> None:
         async with hub_at(Desk()) as (hub, port):
-            port = await hub.listen(door=Door(websocket=True)) if websocket else port
+            port = await hub.listen(Door(websocket=True)) if websocket else port
             peer = await knock(port)
             if websocket:
                 ask = "GET /mqtt HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -79,7 +79,7 @@ async def panel(
     try:
         async with page(files) as (origin, told):
             door.origins = [origin] if welcome else ["https://panel.example"]
-            port = await hub.listen(door=door)
+            port = await hub.listen(door)
             hub.publish([Publish("panel/room", b"21.5", 1, True)])
             url = f"{'wss' if door.certificate else 'ws'}://127.0.0.1:{port}/mqtt"
             more = urlencode({"url": url, "user": "panel", "password": "pw", "version": V5, **asked})

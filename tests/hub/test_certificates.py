@@ -28,7 +28,7 @@ def test_a_resumed_session_is_the_same_user(newest: ssl.TLSVersion, loop: str, t
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", mutual=True))
+            port = await hub.listen(listening(tls / "tls", mutual=True))
             settings = ssl.create_default_context(cafile=str(tls / "tls" / "ca.crt"))
             settings.load_cert_chain(tls / "tls" / "client-kitchen.crt", tls / "tls" / "client-kitchen.key")
             settings.maximum_version = newest
@@ -57,7 +57,7 @@ def test_a_certificate_is_the_user_inside_websocket_too(tls: Path) -> None:
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", mutual=True, websocket=True))
+            port = await hub.listen(listening(tls / "tls", mutual=True, websocket=True))
             client = Paho(V311, "c", "websockets")
             own = tls / "tls" / "client-attic"
             client.client.tls_set(str(tls / "tls" / "ca.crt"), f"{own}.crt", f"{own}.key")
@@ -79,7 +79,7 @@ def test_a_revoked_certificate_lets_in_no_more(
         for end in ("crt", "key"):
             shutil.copy(folder / f"client-kitchen.{end}", tmp_path / f"stolen.{end}")
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(folder, mutual=True))
+            port = await hub.listen(listening(folder, mutual=True))
             thief = await entered(port, folder, tmp_path / "stolen")
             attic = await entered(port, folder, folder / "client-attic")
             assert main(["tls", "revoke", "kitchen", "--folder", str(folder)]) == 0

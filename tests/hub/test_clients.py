@@ -251,7 +251,7 @@ def test_mqttjs(scheme: str, version: int, mqttjs: Path) -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, port):
             if scheme == "ws":
-                port = await hub.listen(door=Door(websocket=True))
+                port = await hub.listen(Door(websocket=True))
             script = Path(__file__).with_name("mqttjs.cjs")
             url = f"{scheme}://127.0.0.1:{port}/mqtt"
             out, _ = await ended(await run(need("node", "nodejs"), script, mqttjs, url, str(version)))

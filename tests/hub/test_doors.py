@@ -20,7 +20,7 @@ def test_mosquitto_over_tls(tls: Path) -> None:
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls"))
+            port = await hub.listen(listening(tls / "tls"))
             own = ("--cafile", str(tls / "tls" / "ca.crt"), "-t", "a", "-m", "x", "-q", "1")
             await ended(await run(*mosquitto("mosquitto_pub", port, V5, *own)))
             assert [one.payload for one in desk.messages] == [b"x"]
@@ -32,7 +32,7 @@ def test_mosquitto_over_tls(tls: Path) -> None:
 def test_the_certificate_fits_the_names_asked_for(host: str, tls: Path) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            peer = await come(await hub.listen(door=listening(tls / "tls")), tls / "tls", host=host)
+            peer = await come(await hub.listen(listening(tls / "tls")), tls / "tls", host=host)
             peer.send(Connect("c", V5))
             assert isinstance(await peer.got(), Connack)
 
@@ -43,7 +43,7 @@ def test_a_client_certificate_is_the_user(tls: Path) -> None:
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", mutual=True))
+            port = await hub.listen(listening(tls / "tls", mutual=True))
             peer = await come(port, tls / "tls", tls / "tls" / "client-kitchen")
             peer.send(Connect("c", V5), say("kitchen/a"))
             assert isinstance(await peer.got(), Connack)
@@ -62,7 +62,7 @@ def test_a_renewed_certificate_counts_at_once(tls: Path, tmp_path: Path) -> None
     async def story() -> None:
         folder = shutil.copytree(tls / "tls", tmp_path / "tls")
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(folder))
+            port = await hub.listen(listening(folder))
             serials = []
             for _ in range(2):
                 peer = await come(port, folder)
@@ -82,7 +82,7 @@ def test_a_certificate_that_is_missing_stops_the_start(tmp_path: Path) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
             with pytest.raises(ConfigError, match="redcar tls init"):
-                await hub.listen(door=listening(tmp_path))
+                await hub.listen(listening(tmp_path))
 
     asyncio.run(story())
 
@@ -90,7 +90,7 @@ def test_a_certificate_that_is_missing_stops_the_start(tmp_path: Path) -> None:
 def test_ipv6_and_a_door_that_wants_names() -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=Door(address="::1", anonymous=False))
+            port = await hub.listen(Door(address="::1", anonymous=False))
             peer = Peer(V5, *await asyncio.open_connection("::1", port))
             peer.send(Connect("c", V5))
             answer = await peer.got()

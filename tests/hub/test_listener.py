@@ -6,6 +6,7 @@ import pytest
 
 from gateway.errors import CannotListen, ConfigError, StoreFull
 from gateway.hub import encode
+from gateway.hub.doors import Door
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
 from gateway.hub.packets import (
@@ -347,7 +348,7 @@ def test_a_port_that_is_taken() -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, port):
             with pytest.raises(CannotListen, match=f"can't listen on 127.0.0.1 port {port} .* stop the other broker"):
-                await hub.listen("127.0.0.1", port)
+                await hub.listen(Door(port=port))
 
     asyncio.run(story())
 
@@ -356,7 +357,7 @@ def test_beyond_loopback_without_users() -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
             with pytest.raises(ConfigError, match='there are no users: add a user with "redcar user add NAME"'):
-                await hub.listen("0.0.0.0", 0)
+                await hub.listen(Door(address="0.0.0.0"))
 
     asyncio.run(story())
 

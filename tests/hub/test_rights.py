@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
 from gateway.hub.access import Access
+from gateway.hub.doors import Door
 from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Suback, Subscribe, Will
@@ -140,7 +141,7 @@ def test_rights_at_every_step_and_reloaded(tmp_path: Path, caplog: pytest.LogCap
         acl.write_text(RULES)
         desk = Desk()
         hub = Hub(desk, Retained(), Access(users, acl=acl))
-        port = await hub.listen("127.0.0.1", 0)
+        port = await hub.listen(Door())
         panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
         try:
             assert await ask(panel, "#", "$SYS/#") == [1, Reason.NOT_AUTHORIZED]
@@ -197,7 +198,7 @@ def test_rights_that_become_the_clients_own_are_so_for_those_inside(tmp_path: Pa
         add_user(users, "dev", "pw")
         acl.write_text('[[rule]]\nusers = ["dev"]\npublish = ["plant/#"]\n')
         hub = Hub(Desk(), Retained(), Access(users, acl=acl))
-        port = await hub.listen("127.0.0.1", 0)
+        port = await hub.listen(Door())
         one, two = [await enter(port, V5, id, user="dev", password=b"pw") for id in ("one", "two")]
         try:
             acl.write_text('[[rule]]\nusers = ["dev"]\npublish = ["plant/%c/#"]\n')
@@ -226,7 +227,7 @@ def test_a_file_that_is_half_written_changes_nothing_until_it_is_whole(
             add_user(users, name, "pw")
         acl.write_text(RULES)
         hub = Hub(Desk(), Retained(), Access(users, acl=acl))
-        port = await hub.listen("127.0.0.1", 0)
+        port = await hub.listen(Door())
         panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
         try:
             assert await ask(panel, "#") == [1]
@@ -279,7 +280,7 @@ def test_who_came_in_by_a_password_that_is_gone_is_cut_off(how: str, tmp_path: P
         for name in names:
             add_user(users, name, "pw")
         hub = Hub(Desk(), Retained(), Access(users))
-        port = await hub.listen("127.0.0.1", 0)
+        port = await hub.listen(Door())
         kitchen = await come(port, "kitchen")
         others = [await come(port, name) for name in names[1:]]
         try:
@@ -306,7 +307,7 @@ def test_the_first_user_ends_the_time_without_names(tmp_path: Path, caplog: pyte
     async def story() -> None:
         users = tmp_path / "users"
         hub = Hub(Desk(), Retained(), Access(users))
-        port = await hub.listen("127.0.0.1", 0)
+        port = await hub.listen(Door())
         somebody = await enter(port)
         add_user(users, "kitchen", "pw")
         try:

@@ -40,7 +40,7 @@ def test_the_journal_holds_no_secret(
 
     async def story() -> None:
         async with hub_at(Desk(), users=tmp_path / "users") as (hub, port):
-            web = await hub.listen(door=Door(websocket=True))
+            web = await hub.listen(Door(websocket=True))
             known = connect(V5, "kitchen")
             wires = [
                 (port, connect(V5, "nobody")),  # no such user

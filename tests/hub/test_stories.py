@@ -307,7 +307,7 @@ def test_mosquitto(version: int, tmp_path: Path) -> None:
 def test_mqttjs(scheme: str, version: int, tmp_path: Path, mqttjs: Path) -> None:
     async def story() -> None:
         async with site(tmp_path) as (gateway, witness):
-            port = witness.port if scheme == "mqtt" else await gateway.hub.listen(door=Door(websocket=True))
+            port = witness.port if scheme == "mqtt" else await gateway.hub.listen(Door(websocket=True))
             script = Path(__file__).with_name("mqttjs_story.cjs")
             words = need("node", "nodejs"), script, mqttjs, f"{scheme}://127.0.0.1:{port}/mqtt", str(version)
             out, _ = await ended(await run(*words, "first"))

@@ -48,7 +48,7 @@ def test_certificates(
 ) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", mutual))
+            port = await hub.listen(listening(tls / "tls", mutual))
             await turned_away(port, tls / trusted, tls / own if own else None, host)
             await until(lambda: not hub.connections)
             assert caplog.messages[0].startswith(f"127.0.0.1: TLS on 127.0.0.1:{port} failed: ")
@@ -84,7 +84,7 @@ def test_who_speaks_something_else(
 ) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", websocket=web) if safe else Door(websocket=web))
+            port = await hub.listen(listening(tls / "tls", websocket=web) if safe else Door(websocket=web))
             if wire:
                 peer = await knock(port)
                 peer.writer.write(wire)
@@ -106,7 +106,7 @@ def test_who_speaks_something_else(
 def test_a_tls_of_yore(loop: str, tls: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls"))
+            port = await hub.listen(listening(tls / "tls"))
             old = ("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0")
             await ended(await run(need("openssl", "openssl"), "s_client", "-connect", f"127.0.0.1:{port}", *old), 1)
             await until(lambda: caplog.messages)
@@ -122,7 +122,7 @@ def test_a_handshake_that_stops_is_reaped_and_counted_meanwhile(
 ) -> None:
     async def story() -> None:
         async with hub_at(Desk(), Limits(connect_within=0.2)) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls"))
+            port = await hub.listen(listening(tls / "tls"))
             peer = await knock(port)
             peer.writer.write(_hello()[:size])
             await until(lambda: hub.status().connections == 1)
@@ -140,7 +140,7 @@ def test_a_handshake_that_stops_is_reaped_and_counted_meanwhile(
 def test_who_leaves_in_the_midst_of_it(loop: str, tls: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls"))
+            port = await hub.listen(listening(tls / "tls"))
             await (await knock(port)).close()  # a look whether the port is open says nothing
             peer = await knock(port)
             peer.writer.write(_hello())
@@ -165,7 +165,7 @@ def _hello() -> bytes:
 def test_many_failures_are_one_line(loop: str, tls: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls"))
+            port = await hub.listen(listening(tls / "tls"))
             for _ in range(200):
                 end = socket.create_connection(("127.0.0.1", port))
                 end.send(CONNECT)
@@ -181,7 +181,7 @@ def test_many_failures_are_one_line(loop: str, tls: Path, caplog: pytest.LogCapt
 def test_mosquitto_hears_that_it_needs_a_certificate(loop: str, tls: Path) -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", mutual=True))
+            port = await hub.listen(listening(tls / "tls", mutual=True))
             own: tuple[str, ...] = ("--cafile", str(tls / "tls" / "ca.crt"), "-t", "kitchen/a", "-m", "x", "-q", "1")
             pub = await run(*mosquitto("mosquitto_pub", port, V5, *own))
             _, said = await asyncio.wait_for(pub.communicate(), 30)
@@ -202,7 +202,7 @@ def test_large_packets_both_ways(web: bool, loop: str, tls: Path) -> None:
     async def story() -> None:
         desk = Desk()
         async with hub_at(desk) as (hub, _):
-            port = await hub.listen(door=listening(tls / "tls", websocket=web))
+            port = await hub.listen(listening(tls / "tls", websocket=web))
             client = Paho(V311, "c", "websockets" if web else "tcp")
             client.client.tls_set(str(tls / "tls" / "ca.crt"))
             await client.enter(port, "localhost")

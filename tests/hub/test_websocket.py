@@ -145,7 +145,7 @@ def test_lengths_of_frames_we_send(size: int) -> None:
 def test_mqtt_in_websocket_and_every_slot_given_back() -> None:
     async def story() -> None:
         async with hub_at(Desk()) as (hub, _):
-            port = await hub.listen(door=Door(websocket=True))
+            port = await hub.listen(Door(websocket=True))
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             packets = encode.encode(Connect("w"), 4) + encode.encode(Ping(), 4)
             writer.write(shake() + frame(packets[:3], fin=False) + frame(packets[3:], 0))
@@ -171,7 +171,7 @@ def test_the_socket_is_closed_after_the_clients_goodbye(answers: bool) -> None:
 
     async def story() -> None:
         async with hub_at(Desk(), Limits(farewell=30.0 if answers else 0.2)) as (hub, _):
-            port = await hub.listen(door=Door(websocket=True))
+            port = await hub.listen(Door(websocket=True))
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(shake() + frame(encode.encode(Connect("w"), 4) + encode.encode(Disconnect(), 4)))
             await reader.readuntil(b"\r\n\r\n")
