@@ -1,7 +1,6 @@
 """Tree to meaning: every name found, every unit converted, every kind right; or a sentence that says what isn't."""
 
 import difflib
-from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -10,7 +9,7 @@ from rules import functions
 from rules.meaning import Age, Comparison, Condition, Constant, Logic, Meaning, Metric, Not, Spec
 from rules.parser import parse
 from rules.quantities import Quantity, combine, meet
-from rules.tokens import WORDS, ClauseError
+from rules.tokens import WORDS, ClauseError, nearest
 from rules.tree import Call, Compare, Duration, Name, Node, Number, Sign, Text
 from rules.tree import Logic as LogicNode
 from rules.tree import Not as NotNode
@@ -168,9 +167,3 @@ def known_metric(metric: str, column: int) -> None:
         near = difflib.get_close_matches(word, METRICS, 1, 0.85)
         if near:
             raise ClauseError(column, f"no metric is called {word}", f"did you mean {near[0]}?")
-
-
-def nearest(name: str, known: Iterable[str], also: Iterable[str] = ()) -> str:
-    """The cure for a name nobody knows. ``also``: names that are too many to be listed, but may be meant."""
-    near = difflib.get_close_matches(name, [*known, *also], 1, 0.6)
-    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 from gateway.catalogue import difference_unit
 from rules.meaning import Active, Age, Function, Memory, Spec
 from rules.quantities import Quantity, article, meet
-from rules.tokens import ClauseError
+from rules.tokens import ClauseError, nearest
 from rules.tree import Call, Duration, Name, Node, Number, Text
 from rules.windows import WINDOWS
 
@@ -37,9 +36,7 @@ def call(node: Call, checker: Checker) -> Quantity:
         raise ClauseError(node.column, f"not yet: {node.name}()", _NOT_YET[node.name])
     make = TABLE.get(node.name)
     if make is None:
-        near = difflib.get_close_matches(node.name, TABLE, 1, 0.6)
-        cure = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(TABLE))}"
-        raise ClauseError(node.column, f"no function is called {node.name}", cure)
+        raise ClauseError(node.column, f"no function is called {node.name}", nearest(node.name, TABLE))
     return make(node, checker)
 
 

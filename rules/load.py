@@ -6,9 +6,9 @@ from pathlib import Path
 from gateway import places
 from gateway.errors import ConfigError, Fault
 from gateway.places import Document
-from rules.check import nearest
 from rules.rule import Rule, RuleSet
 from rules.table import Table
+from rules.tokens import nearest
 
 longest_chain = 20
 """Rules that ask for each other's alarms in a row; an alarm at the far end has to travel through all of them."""

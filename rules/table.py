@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from gateway.places import Document, Place
 from rules import detectors
-from rules.check import Checker, known_metric, nearest
+from rules.check import Checker, known_metric
 from rules.compile import compile_rule
 from rules.functions import TABLE as FUNCTIONS
 from rules.meaning import Condition, Not
 from rules.rule import SEVERITIES, Rule, Slot, Trial
 from rules.template import template
-from rules.tokens import WORDS, ClauseError
+from rules.tokens import WORDS, ClauseError, nearest
 from rules.trial import BadLine, read_expect, read_given, time_of
 
 KEYS = (

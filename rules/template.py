@@ -3,9 +3,9 @@
 import re
 
 from gateway.catalogue import METRICS
-from rules.check import Checker, nearest
+from rules.check import Checker
 from rules.rule import Slot
-from rules.tokens import ClauseError
+from rules.tokens import ClauseError, nearest
 
 WORDS = ("device", "rule", "severity", "why", "since")
 """What every alarm can say: where, which rule, how bad, why it was raised, and since when its condition holds."""

@@ -4,7 +4,9 @@ A number takes the unit that follows it, with or without a space. A duration is 
 space between: ``5m`` are minutes, ``5 m`` are metres.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -29,6 +31,12 @@ class ClauseError(RedcarError):
         super().__init__(f"column {column}: {problem}: {cure}" if column else f"{problem}: {cure}")
         self.problem = f"column {column}: {problem}" if column else problem
         self.cure = cure
+
+
+def nearest(name: str, known: Iterable[str], also: Iterable[str] = ()) -> str:
+    """The cure for a name nobody knows. ``also``: names that are too many to be listed, but may be meant."""
+    near = difflib.get_close_matches(name, [*known, *also], 1, 0.6)
+    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
 
 
 class Token(Struct, frozen=True):
