@@ -33,6 +33,13 @@ async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
             await asyncio.sleep(0.005)
 
 
+async def stop(task: asyncio.Task[Any]) -> None:
+    """Cancel it, and wait until it has gone; whatever it failed of before fails the test."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 def need(program: str, package: str) -> str:
     """Path of a program from a Debian package."""
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")

@@ -16,7 +16,7 @@ from gateway.errors import DeviceRefused, LinkLost
 from gateway.event import Reading
 from gateway.links import open_link
 from tests.fake_bluez import FakeBluez, private_bus
-from tests.parts import need, until
+from tests.parts import need, stop, until
 
 patient = 20.0
 thermometer = "A4:C1:38:8D:18:B2"
@@ -61,8 +61,7 @@ async def chattering(bluez: FakeBluez) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from gateway.store.consumers import Consumer, Consumers
 from gateway.store.log import Log
 from gateway.store.ranges import Flight
 from gateway.supervise import supervise
-from tests.parts import until
+from tests.parts import stop, until
 from tests.store.logs import acknowledged, opened, reading
 
 
@@ -79,8 +79,7 @@ async def forwarding(log: Log, receiver: Receiver, **settings: Any) -> AsyncIter
     try:
         yield consumer
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
 
 
 async def filled(folder: Path, count: int) -> Log:

@@ -23,7 +23,7 @@ from gateway.event import Availability, Reading
 from gateway.links import open_link
 from gateway.supervise import supervise
 from tests.drivers.records import captures, items, records
-from tests.parts import free_port
+from tests.parts import free_port, stop
 
 patient = 20.0  # seconds after which a story that should have gone on has failed
 
@@ -181,8 +181,7 @@ def test_supervised_it_comes_back_by_itself_and_is_mentioned_twice(
                 await asyncio.sleep(0.001)
         cable.plug()
         await sending()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
 
     asyncio.run(story())
     said = [record.message for record in caplog.records]
@@ -214,8 +213,7 @@ def test_a_reader_that_is_cancelled_lets_go_of_the_port(cable: Cable) -> None:
         ready = asyncio.Event()
         task = asyncio.create_task(read(ready))
         await ready.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         async with opened("pms5003", f"serial:{cable.path}"):
             pass
 

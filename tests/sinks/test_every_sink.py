@@ -10,7 +10,7 @@ from gateway import sinks
 from gateway.errors import SinkUnavailable
 from gateway.event import Event
 from gateway.sink import Outcome, Sink
-from tests.parts import until
+from tests.parts import stop, until
 from tests.sinks.receivers import Receiver, all_receivers, batch, facts, plant
 
 names = list(all_receivers(Path()))
@@ -150,8 +150,7 @@ def test_a_send_that_is_given_up_disturbs_nobody(receiver: Receiver) -> None:
         await sink.connect()
         given_up = asyncio.create_task(sink.send(batch(1, 500, "backlog")))
         await asyncio.sleep(0)
-        given_up.cancel()
-        await asyncio.gather(given_up, return_exceptions=True)
+        await stop(given_up)
         assert await sink.send(batch(501, 510)) == Outcome()
         await until(lambda: offsets(receiver) == list(range(501, 511)))
         await sink.close()

@@ -12,7 +12,7 @@ from gateway.errors import LinkLost
 from gateway.hub.packets import V5, V311, Connack, Connect, Suback, Subscribe
 from gateway.sources.mqtt import Reader
 from tests.hub.peers import Desk, Peer, _open
-from tests.parts import PATIENCE, until
+from tests.parts import PATIENCE, stop, until
 from tests.sources.site import source
 
 
@@ -68,8 +68,8 @@ async def linked(
             await until(lambda: made.connected or running.done())
             yield peer, asked, running
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            if not running.done():  # else the test has asked it why
+                await stop(running)
 
 
 async def lost(running: "asyncio.Task[None]") -> str:

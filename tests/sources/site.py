@@ -17,7 +17,7 @@ from gateway.hub.packets import V311
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import publish
 from tests.hub.peers import Desk
-from tests.parts import LOOPS, need, until
+from tests.parts import LOOPS, need, stop, until
 
 CLAIM = load_driver("json").config(
     driver="json", topics=["plant/{area}/{device}"], allow=["*"], source="{area}/{device}"
@@ -112,5 +112,4 @@ async def reader(config: Config, desk: Desk, gateway: Gateway) -> AsyncIterator[
         assert made.connected, running.exception()
         yield made
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await stop(running)

@@ -16,7 +16,7 @@ from gateway.settings import LogSettings
 from gateway.sources.mqtt import Reader
 from tests.hub.house import come, house, publish
 from tests.hub.peers import Desk
-from tests.parts import free_port, tell, until
+from tests.parts import free_port, stop, tell, until
 from tests.sources.site import (
     CLAIM,
     all_of,
@@ -77,8 +77,7 @@ def test_the_acknowledgement_waits_for_the_commit(client: str, protocol: str, lo
                 running = asyncio.create_task(always.run())
                 assert await all_of(gateway, {1}) == [1]
                 await until(lambda: often(tmp_path, "Received PUBACK from redcar-test-site"))
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+                await stop(running)
 
     tell(story, loop)
 
@@ -173,8 +172,7 @@ def test_a_full_inlet_stops_the_reading(client: str, protocol: str, loop: str, t
                 await desk.has(count)
                 assert [int(one.payload) for one in desk.messages] == list(range(count))
                 assert often(tmp_path, "as redcar-test-site") == 1
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+                await stop(running)
 
     tell(story, loop)
 

@@ -15,7 +15,7 @@ from gateway.sinks._broker import unreached
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import house
 from tests.hub.peers import Desk, _open
-from tests.parts import free_port, need, tell, until
+from tests.parts import free_port, need, stop, tell, until
 from tests.sources.far import Far
 from tests.sources.site import CLAIM, all_of, clients, mosquitto, numbered, often, reader, send, source, ways
 
@@ -136,8 +136,7 @@ def test_less_than_we_asked_for_is_said(
             assert isinstance(wanted, Subscribe)
             peer.send(Suback(wanted.id, [0]))
             await until(lambda: made.connected)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await stop(running)
 
     tell(story, loop)
     assert "gives plant/# at QoS 0 only: what comes while we are away is lost" in caplog.text
@@ -203,8 +202,7 @@ def test_tls(client: str, protocol: str, loop: str, tls: Path, tmp_path: Path) -
                 await until(lambda: made.connected or running.done())
                 await send(plain, *numbered(0, 200))
                 assert await all_of(gateway, set(range(200))) == list(range(200))
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+                await stop(running)
                 assert often(tmp_path, "u'kitchen'")
 
                 async def refused(kind: Any, words: str, **more: Any) -> None:

@@ -19,6 +19,7 @@ from gateway.store.consumers import Consumers
 from gateway.store.log import Log, Pace
 from gateway.store.retention import Limits
 from gateway.store.salvage import salvage
+from tests.parts import stop
 from tests.store.logs import everything, reading
 
 Check = Callable[[Log], Awaitable[object]]
@@ -276,8 +277,7 @@ def test_a_log_that_was_not_closed_is_checked(tmp_path: Path) -> None:
         care = asyncio.create_task(Care(log, Limits()).run())
         told = await until(log, "log.checked")
         assert (told.data["result"], told.data["found"]) == ("sound", [])
-        care.cancel()
-        await asyncio.gather(care, return_exceptions=True)
+        await stop(care)
 
     async def closed(log: Log) -> None:
         assert log.clean

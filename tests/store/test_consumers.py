@@ -7,6 +7,7 @@ from gateway.store.consumers import Consumer, Consumers
 from gateway.store.log import Log
 from gateway.store.ranges import Range
 from gateway.store.reader import process
+from tests.parts import stop
 from tests.store.logs import acknowledged, numbers, opened, reading
 from tests.store.readers import Doubler, consumer, ranges
 
@@ -98,8 +99,7 @@ def test_a_processor_neither_forgets_nor_repeats(tmp_path: Path) -> None:
             task = asyncio.create_task(process(log, found, Doubler()))
             await acknowledged(log, *(reading(n) for n in range(start, start + 50)))
             await asyncio.sleep(0)
-            task.cancel()  # anywhere in its work
-            await asyncio.gather(task, return_exceptions=True)
+            await stop(task)  # anywhere in its work
             await acknowledged(log, *(reading(n) for n in range(start + 50, start + 100)))
             await log.close()
             log = await opened(tmp_path)
@@ -109,8 +109,7 @@ def test_a_processor_neither_forgets_nor_repeats(tmp_path: Path) -> None:
         doubled = [one for one in await log.read(1, limit=5_000) if one.type == "doubled"]
         assert numbers(doubled) == list(range(300))
         assert [one.data["seen"] for one in doubled] == list(range(1, 301))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await log.close()
 
     asyncio.run(story())
@@ -127,8 +126,7 @@ def test_a_processor_whose_state_is_old_sees_the_same_again_and_repeats_nothing(
         await acknowledged(log, *(reading(n) for n in range(100)))
         await until_quiet(log, found, head=200)
         first = found.state
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await log.close()
 
         log = await opened(tmp_path)
@@ -142,8 +140,7 @@ def test_a_processor_whose_state_is_old_sees_the_same_again_and_repeats_nothing(
         doubled = [one for one in await log.read(1, limit=5_000) if one.type == "doubled"]
         assert numbers(doubled) == list(range(150))
         assert [one.data["seen"] for one in doubled] == list(range(1, 151))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await log.close()
 
     asyncio.run(story())

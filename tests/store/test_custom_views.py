@@ -11,6 +11,7 @@ from gateway.errors import ConfigError
 from gateway.event import Event, event
 from gateway.store.log import Log
 from gateway.store.views import custom
+from tests.parts import stop
 
 opened = """-- view: openings
 -- types: reading
@@ -38,8 +39,7 @@ async def kept(log: Log, one: custom.Custom) -> None:
     async with asyncio.timeout(20):
         while not task.done() and custom.positions(log.folder).get(one.name, 0) <= log.head:
             await asyncio.sleep(0.02)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stop(task)
 
 
 def test_it_is_kept_over_restarts_and_made_anew_when_it_changes(tmp_path: Path) -> None:

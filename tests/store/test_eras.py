@@ -14,6 +14,7 @@ from gateway.store.eras import Row, Shift, restamp, shifts, stretches
 from gateway.store.log import Log
 from gateway.store.reader import process
 from tests.clocks import NOW, Machine
+from tests.parts import stop
 
 HOUR = 3600 * SECOND
 YEARS = 10 * 365 * 24 * HOUR
@@ -265,8 +266,7 @@ def test_a_timer_fires_neither_early_nor_late_because_the_clock_was_set(by: int,
             while not any(type == "tick" for type, _ in timer.seen):
                 await asyncio.sleep(0.01)
         assert min(time for type, time in timer.seen if type == "tick") == NOW + by + 61 * SECOND
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await log.close()
 
     asyncio.run(story())

@@ -26,7 +26,7 @@ from gateway.store.ranges import Flight
 from gateway.store.reader import process
 from gateway.store.retention import Limits
 from gateway.store.views.keep import Keeper
-from tests.parts import until
+from tests.parts import stop, until
 from tests.store.disk import fail_once
 from tests.store.logs import acknowledged, numbers, opened, reading
 from tests.store.readers import Doubler, consumer, ranges
@@ -115,8 +115,7 @@ def test_a_processor_that_was_told_no_repeats_nothing(stored: bool, tmp_path: Pa
             await log.beyond(23)
         doubled = [one for one in await log.read(1) if one.type == "doubled"]
         assert numbers(doubled) == list(range(12))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await log.close()
 
     asyncio.run(story())
@@ -130,16 +129,14 @@ def test_views_count_nothing_twice_though_the_disk_failed_while_they_saved(tmp_p
         await acknowledged(log, *(reading(n) for n in range(10)))
         await until(lambda: keeper.position > 10)
         failed = fail_once(log, stored=False)
-        task.cancel()  # as if it had failed: it saves on its way out
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)  # as if it had failed: it saves on its way out
         task = asyncio.create_task(keeper.run())
         await failed.wait()
         with pytest.raises(StoreFailed):
             await task
         task = asyncio.create_task(keeper.run())
         await until(lambda: keeper.position > 10)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         assert await table(log, "select sum(count) from rollup group by width") == [(10,)] * 3
         await log.close()
 
@@ -174,8 +171,7 @@ def test_what_comes_while_a_damage_is_read_is_not_passed_over(tmp_path: Path) ->
         task = asyncio.create_task(process(log, found, Doubler()))
         await until(lambda: not found.lag and log.head >= 13)
         assert numbers([one for one in await log.read(11) if one.type == "doubled"]) == [10]
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await log.close()
 
     asyncio.run(story())

@@ -17,6 +17,7 @@ from gateway.store.views import keep, rows
 from gateway.store.views.fold import Views
 from gateway.store.views.keep import Keeper
 from tests.clocks import NOW, Machine
+from tests.parts import stop
 from tests.store.logs import acknowledged
 
 MINUTE = 60 * SECOND
@@ -39,8 +40,7 @@ async def followed(log: Log, keeper: Keeper) -> None:
         await log.beyond(0)
         while keeper.position <= log.head:
             await asyncio.sleep(0.01)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stop(task)
     await acknowledged(log)
 
 
@@ -209,8 +209,7 @@ def test_kept_and_rebuilt_are_the_same_twice(seed: int, tmp_path: Path, monkeypa
             await asyncio.sleep(rng.choice([0, 0.03]))
             if rng.random() < 0.3:
                 break
-        task.cancel()  # anywhere
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)  # anywhere
 
     while events:
         told(tmp_path, machine, some)
@@ -239,8 +238,7 @@ def test_a_rebuild_beside_the_running_gateway_forgets_and_repeats_nothing(tmp_pa
             log.append([reading(START + n, temperature=float(n))], wait=False)
             await asyncio.sleep(0)
         assert await rebuilding >= 2_500
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(task)
         await followed(log, keeper)
 
     told(tmp_path, machine, story)
