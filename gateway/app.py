@@ -61,9 +61,9 @@ longest_frame = 65_536
 class Gateway:
     """A running gateway: its parts, for whoever shows or tests them."""
 
-    def __init__(self, settings: Settings, clock: Clock, log: Log, consumers: Consumers) -> None:
+    def __init__(self, settings: Settings, log: Log, consumers: Consumers) -> None:
         self.settings = settings
-        self.clock = clock
+        self.clock = log.clock
         self.log = log
         self.consumers = consumers
         wanted = settings.retention
@@ -134,10 +134,9 @@ async def open_gateway(
 @asynccontextmanager
 async def open_for_operator(settings: Settings) -> AsyncIterator[dict[str, Action]]:
     """What can be done to the log of a gateway that doesn't run. Raises StoreLocked if it does."""
-    clock = Clock(trust=settings.gateway.trust_clock)
-    log = await Log.open(Path(settings.gateway.data), clock)
+    log = await Log.open(Path(settings.gateway.data), Clock(trust=settings.gateway.trust_clock))
     try:
-        gateway = Gateway(settings, clock, log, await Consumers.load(log))
+        gateway = Gateway(settings, log, await Consumers.load(log))
         await _open_views(gateway)
         await _open_ingest(gateway, [_bind(binding) for binding in settings.binding], Retained())
         yield gateway.actions
@@ -222,7 +221,7 @@ async def _open_store(settings: Settings, clock: Clock) -> Gateway:
     store = await Log.open(
         Path(settings.gateway.data), clock, pace=Pace(wanted.pace, wanted.linger), ring=wanted.ring, queue=wanted.queue
     )
-    gateway = Gateway(settings, clock, store, await Consumers.load(store))
+    gateway = Gateway(settings, store, await Consumers.load(store))
     started = {"version": __version__, "boot": clock.boot, "trusted": clock.trusted(), "epoch": f"{store.epoch:x}"}
     store.append([event("gateway.started", "gateway", started, time=clock.now())], wait=False)
     return gateway
