@@ -270,7 +270,7 @@ def _reader(gateway: Gateway, bound: Bound, rng: Random) -> Start:
         if bound.driver.input is bytearray:
             bound.context.memory.clear()  # half a line of the last connection isn't the beginning of this one's
         try:
-            async with open_link(bound.binding, bound.driver, rng=rng, base=Path()) as items:
+            async with open_link(bound.binding, bound.driver, rng=rng) as items:
                 async for item in items:
                     if isinstance(item, bytes | bytearray):
                         buffer += item

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def open_link(
-    binding: Binding, driver: Driver, *, rng: Random, base: Path, sleep: Sleep = asyncio.sleep
+    binding: Binding, driver: Driver, *, rng: Random, sleep: Sleep = asyncio.sleep
 ) -> AbstractAsyncContextManager[AsyncIterator[Item]]:
     """The items of a binding: chunks of bytes, advertisements or messages, as its driver reads them.
 
@@ -49,7 +49,7 @@ def open_link(
             return without_device(sim(driver.twin(binding, Random(str(seed))), address.speed, sleep))
         case _:
             baud = getattr(binding, "baud", 9600)
-            return without_device(replay(base / address.target, driver, address.speed, baud, sleep))
+            return without_device(replay(Path(address.target), driver, address.speed, baud, sleep))
 
 
 _radios: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, "Radio"]] = WeakKeyDictionary()

@@ -42,7 +42,7 @@ def on_air(folder: Path, story: Story, **adapter: Any) -> None:
 
 def listening(link: str = "ble:") -> Any:
     driver = load("bthome")
-    return open_link(driver.config(driver="bthome", link=link), driver, rng=Random(1), base=Path())
+    return open_link(driver.config(driver="bthome", link=link), driver, rng=Random(1))
 
 
 @asynccontextmanager

@@ -68,8 +68,8 @@ def bound(kind: str, link: str, **settings: Any) -> tuple[Binding, Driver]:
     return driver.config(driver=kind, link=link, **settings), driver
 
 
-def opened(kind: str, link: str, base: Path = Path(), **settings: Any) -> Any:
-    return open_link(*bound(kind, link, **settings), rng=Random(1), base=base)
+def opened(kind: str, link: str, **settings: Any) -> Any:
+    return open_link(*bound(kind, link, **settings), rng=Random(1))
 
 
 def frames(count: int, kind: str = "pms5003") -> list[bytes]:
@@ -261,9 +261,9 @@ def test_a_port_that_is_not_ours_yet_is_asked_for_once_more(cable: Cable, monkey
         with pytest.raises(
             DeviceRefused, match=r"this user may not open the port: sudo usermod -aG dialout \S+, then start again$"
         ):
-            async with open_link(*binding, rng=Random(1), base=Path(), sleep=sleep):
+            async with open_link(*binding, rng=Random(1), sleep=sleep):
                 pass
-        async with open_link(*binding, rng=Random(1), base=Path(), sleep=sleep):
+        async with open_link(*binding, rng=Random(1), sleep=sleep):
             pass  # udev was slow: the second look succeeds
 
     monkeypatch.setattr(os, "stat", stat)
@@ -313,9 +313,9 @@ def test_tcp_without_anybody_there() -> None:
 # ---------------------------------------------------------------- twins and recordings
 
 
-async def some(kind: str, link: str, count: int, base: Path = Path(), rng: Random | None = None) -> list[Item]:
+async def some(kind: str, link: str, count: int, rng: Random | None = None) -> list[Item]:
     found: list[Item] = []
-    async with asyncio.timeout(patient), open_link(*bound(kind, link), rng=rng or Random(1), base=base) as given:
+    async with asyncio.timeout(patient), open_link(*bound(kind, link), rng=rng or Random(1)) as given:
         async for item in given:
             found.append(item)
             if len(found) == count:
@@ -340,7 +340,7 @@ def test_a_twin_waits_as_the_device_would_times_its_speed() -> None:
 
     async def story() -> None:
         binding = bound("pms5003", "sim:?speed=10x")
-        async with open_link(*binding, rng=Random(1), base=Path(), sleep=sleep) as given:
+        async with open_link(*binding, rng=Random(1), sleep=sleep) as given:
             async for _ in given:
                 if len(waits) == 5:
                     break
@@ -374,7 +374,7 @@ def test_a_recording_keeps_its_pace(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with open_link(
-            *bound("json", "replay:day.jsonl?speed=5"), rng=Random(1), base=tmp_path, sleep=sleep
+            *bound("json", f"replay:{tmp_path}/day.jsonl?speed=5"), rng=Random(1), sleep=sleep
         ) as given:
             assert len([item async for item in given]) == 4
 
@@ -384,7 +384,7 @@ def test_a_recording_keeps_its_pace(tmp_path: Path) -> None:
 
 def test_raw_bytes_are_replayed_as_fast_as_the_port_is(tmp_path: Path) -> None:
     (tmp_path / "dust.bin").write_bytes(b"".join(frames(6)))
-    found = asyncio.run(some("pms5003", "replay:dust.bin?speed=max", 100, tmp_path))
+    found = asyncio.run(some("pms5003", f"replay:{tmp_path}/dust.bin?speed=max", 100))
     assert b"".join(one for one in found if isinstance(one, bytes | bytearray)) == b"".join(frames(6))
 
 
@@ -402,7 +402,7 @@ def test_a_recording_that_is_none_is_refused(tmp_path: Path, content: str | None
     if content:
         (tmp_path / "day.jsonl").write_text(content)
     with pytest.raises(DeviceRefused, match=re.escape(problem)):
-        asyncio.run(some("json", "replay:day.jsonl?speed=max", 1, tmp_path))
+        asyncio.run(some("json", f"replay:{tmp_path}/day.jsonl?speed=max", 1))
 
 
 @pytest.mark.parametrize(
