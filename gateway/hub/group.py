@@ -243,7 +243,8 @@ class Group:
         self._next += step + 1
         qos = min(one.message.qos, route.qos)
         if not qos:
-            session.out.deliver_logged(one.message, 0, False, route.identifiers, one.offset, False)
+            retain = one.message.retain and route.retain_as_published
+            session.out.deliver_logged(one.message, 0, retain, route.identifiers, one.offset, False)
             session.flush()
             return True
         turn = self._turns[one.offset] = Turn(route.member, qos)

@@ -9,7 +9,19 @@ import pytest
 
 from gateway.hub.access import Access
 from gateway.hub.inlet import Publish
-from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Disconnect, Unsuback, Unsubscribe
+from gateway.hub.packets import (
+    V5,
+    Ack,
+    Connack,
+    Connect,
+    Delivery,
+    Disconnect,
+    Filter,
+    Suback,
+    Subscribe,
+    Unsuback,
+    Unsubscribe,
+)
 from gateway.hub.properties import Kind, Property
 from tests.hub.house import answer, come, drain, house, leave, publish, receive, say_all, take
 from tests.hub.peers import Peer, both, knock
@@ -280,6 +292,24 @@ def test_who_may_not_have_it_does_not_count(tmp_path: Path) -> None:
             left = {"0", "1", "2"} - {got.message.payload.decode()}
             assert set(await drain(one, 2)) == left
             assert await two.silent()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_the_retain_flag_comes_through_to_who_asked_for_it(qos: int, tmp_path: Path) -> None:
+    """[MQTT-3.3.1-13]"""
+
+    async def story() -> None:
+        async with house(tmp_path) as (gateway, port):
+            await leave(gateway, await member(port, "m1"))
+            two, _ = await come(port, "m2", expiry=None)
+            two.send(Subscribe(1, [Filter(SHARE, qos, retain_as_published=True)]))
+            assert await two.got() == Suback(1, [qos])
+            other, _ = await come(port, "other", expiry=None)
+            other.send(Delivery(Publish("a", b"x", 1, True), 1))
+            (got,) = await receive(two, 1)
+            assert (got.message.qos, got.message.retain) == (qos, True)
 
     asyncio.run(story())
 
