@@ -29,18 +29,19 @@ class Turns(Generic[Client, Work]):
         if before is not None:
             before += work
             return len(before)
+        return self._some_of(client, work)
+
+    def _some_of(self, client: Client, work: list[Work]) -> int:
         left = work[self._some(client, work) :]
         if left:
             if not self._left:
                 self._later(self._turn)
-            self._left[client] = left
+            self._left[client] = left  # behind the others
         return len(left)
 
     def _turn(self) -> None:
-        client, work = next(iter(self._left.items()))
-        done = self._some(client, work)
-        del self._left[client]
-        if done < len(work):
-            self._left[client] = work[done:]  # behind the others
+        client = next(iter(self._left))
+        work = self._left.pop(client)
         if self._left:
-            self._later(self._turn)
+            self._later(self._turn)  # first of all: a mistake of ours here mustn't stop everybody
+        self._some_of(client, work)
