@@ -39,7 +39,7 @@ def test_what_a_failed_disk_took_after_all_is_not_taken_again(
             answer = Kind.PUBREC if qos == 2 else Kind.PUBACK
             go = hold(gateway.log)
             peer.send(Delivery(Publish("a", b"0", qos), 1))
-            await until(lambda: gateway.hub.received == 1)
+            await until(lambda: gateway.hub.received == 1 and not gateway.log._pending)
             for lo in range(1, 301, 60):
                 peer.send(*(Delivery(Publish("a", str(n).encode(), qos, n == 300), n + 1) for n in range(lo, lo + 60)))
                 await until(partial(taken, gateway.hub, lo + 60))
