@@ -1,4 +1,4 @@
-"""The longer campaign: kills and power cuts, until the time is up. It stops at the first promise that is broken.
+"""The longer campaign: kills, storms and power cuts, until the time is up. It stops at the first promise that is broken.
 
     make faults                              ten minutes, with a seed it prints
     make faults ARGS="--minutes 60 --seed 7"
@@ -7,6 +7,7 @@ The seed repeats the moments that were drawn; what the machine made of them may 
 """
 
 import argparse
+import asyncio
 import logging
 import sys
 import time
@@ -16,7 +17,7 @@ from random import Random, SystemRandom
 from tempfile import TemporaryDirectory
 
 from gateway.hub.packets import V5, V311
-from tests.faults import test_kill, test_kill_at, test_kill_hub, test_power_cut
+from tests.faults import test_kill, test_kill_at, test_kill_hub, test_power_cut, test_storm
 
 Round = Callable[[Path, Random], tuple[int, str]]
 """Gives how many it did, and what there is to say about them. Raises AssertionError with the promise that was broken."""
@@ -54,6 +55,13 @@ def kills_between_workers(folder: Path, rng: Random) -> tuple[int, str]:
     return 15, f"{arrived} messages shared at QoS {qos}, 0 lost{'' if qos == 1 else ', 0 twice'}"
 
 
+def storms(folder: Path, rng: Random) -> tuple[int, str]:
+    """Nobody is killed, but clients come and go all the time, and all that may take long does."""
+    for n in range(10):
+        asyncio.run(test_storm.storm(folder / str(n), rng, rng.choice((V311, V5)), rng.choice((1, 2))))
+    return 10, f"{10 * test_storm.messages} messages, 0 lost; at QoS 2 0 twice"
+
+
 def power_cuts(folder: Path, rng: Random) -> tuple[int, str]:
     """As SQLite syncs for us: nothing may be missing."""
     states = 800
@@ -80,6 +88,7 @@ rounds: dict[str, Round] = {
     "kills of a gateway": kills_of_a_gateway,
     "kills of a hub": kills_of_a_hub,
     "kills of a hub with workers": kills_between_workers,
+    "storms of clients": storms,
     "kills of a salvage": kills_of_a_salvage,
     "power cuts": power_cuts,
     "power cuts with fewer syncs": fewer_syncs,
