@@ -1,9 +1,8 @@
-"""Clients people use, against the hub: mosquitto's, paho, aiomqtt, gmqtt, amqtt's and MQTT.js, at 3.1.1 and 5.0."""
+"""Clients people use: what mosquitto's, paho and MQTT.js hear of it. Whole stories of these and others: ``test_stories.py``."""
 
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from paho.mqtt.packettypes import PacketTypes
@@ -14,7 +13,7 @@ from gateway.hub.packets import V5
 from gateway.hub.properties import Property
 from tests.hub.peers import Desk, both, hub_at
 from tests.hub.programs import Paho, ended, mosquitto, run
-from tests.parts import PATIENCE, need, until
+from tests.parts import need, until
 
 # mosquitto_pub and mosquitto_sub: what the documentation of devices shows first
 
@@ -153,90 +152,6 @@ def test_paho_5_0_hears_every_reason() -> None:
             await until(lambda: device.said)
             assert device.said[0] == ("bye", "Server shutting down")
             await device.leave()
-
-    asyncio.run(story())
-
-
-# aiomqtt and gmqtt: for asyncio
-
-
-@both
-def test_aiomqtt(version: int) -> None:
-    import aiomqtt
-
-    async def story() -> None:
-        desk = Desk()
-        protocol = aiomqtt.ProtocolVersion.V5 if version == V5 else aiomqtt.ProtocolVersion.V311
-        will = aiomqtt.Will("status/aio", b"gone", 1, True)
-        async with hub_at(desk) as (hub, port):
-            async with aiomqtt.Client("127.0.0.1", port, protocol=protocol, identifier="aio", will=will) as client:
-                await client.subscribe("a/#", qos=2)
-                for qos in (0, 1, 2):
-                    await client.publish(f"a/{qos}", payload="x", qos=qos)
-                got = []
-                async with asyncio.timeout(PATIENCE):
-                    async for message in client.messages:
-                        got.append((str(message.topic), message.qos))
-                        if len(got) == 3:
-                            break
-                assert sorted(got) == [("a/0", 0), ("a/1", 1), ("a/2", 2)]
-            await until(lambda: not hub.broker.members)
-            assert [one.topic for one in desk.messages] == ["a/0", "a/1", "a/2"], "it said goodbye: no will"
-
-    asyncio.run(story())
-
-
-@both
-def test_gmqtt(version: int) -> None:
-    import gmqtt
-
-    async def story() -> None:
-        desk = Desk()
-        async with hub_at(desk) as (_, port):
-            got: list[tuple[str, bytes, int]] = []
-            subscribed = asyncio.Event()
-            client: Any = gmqtt.Client("gmqtt")
-
-            def message(client: Any, topic: str, payload: bytes, qos: int, properties: Any) -> int:
-                got.append((topic, payload, qos))
-                return 0
-
-            client.on_message = message
-            client.on_subscribe = lambda *_: subscribed.set()
-            await client.connect("127.0.0.1", port, version=version, keepalive=60)
-            client.subscribe("a/#", qos=2)
-            async with asyncio.timeout(PATIENCE):
-                await subscribed.wait()
-            more = {"content_type": "text/plain", "user_property": ("k", "v")} if version == V5 else {}
-            for qos in (0, 1, 2):
-                client.publish(f"a/{qos}", "x", qos=qos, **more)
-            await until(lambda: len(got) == 3)
-            assert sorted(got) == [("a/0", b"x", 0), ("a/1", b"x", 1), ("a/2", b"x", 2)]
-            await client.disconnect()
-
-    asyncio.run(story())
-
-
-# amqtt: another codec, 3.1.1 only
-
-
-def test_amqtt() -> None:
-    from amqtt.client import MQTTClient
-
-    async def story() -> None:
-        desk = Desk()
-        async with hub_at(desk) as (_, port):
-            client = MQTTClient(client_id="amqtt", config={"auto_reconnect": False})
-            await client.connect(f"mqtt://127.0.0.1:{port}")
-            assert await client.subscribe([("a/#", 1), ("b", 2)]) == [1, 2]
-            for qos in (0, 1, 2):
-                await client.publish(f"a/{qos}", b"x", qos=qos)
-                message = await client.deliver_message(timeout_duration=PATIENCE)
-                assert message is not None
-                assert (message.topic, bytes(message.data or b"")) == (f"a/{qos}", b"x")
-            await client.unsubscribe(["a/#"])
-            await client.disconnect()
-            assert [one.qos for one in desk.messages] == [0, 1, 2]
 
     asyncio.run(story())
 

@@ -46,10 +46,23 @@ class Witness:
 
     async def publishes_meanwhile(self) -> None:
         """What the client is owed when it comes back."""
-        speaker, _ = await come(self.port, "speaker", user="dev", password=b"secret", expiry=None, clean=True)
+        speaker = await self._speaker()
         await say_all(speaker, "one", "two", topic="dev/late/1", qos=1)
         await say_all(speaker, "three", topic="dev/late/2", qos=2)
         await speaker.close()
+
+    async def has_seen_nothing(self) -> None:
+        """What is said now is the first that comes."""
+        speaker = await self._speaker()
+        await say_all(speaker, "now", topic="dev/a/now")
+        await speaker.close()
+        packet = await self.peer.got()
+        assert isinstance(packet, Delivery), packet
+        assert packet.message.topic == "dev/a/now"
+
+    async def _speaker(self) -> Peer:
+        speaker, _ = await come(self.port, "speaker", user="dev", password=b"secret", expiry=None, clean=True)
+        return speaker
 
 
 @asynccontextmanager
@@ -181,6 +194,8 @@ def test_aiomqtt(version: int, tmp_path: Path) -> None:
             async with client(witness.port) as second:
                 late = await collect(second, 4)
                 assert [bytes(one.payload).decode() for one in late if str(one.topic).startswith("dev/late")] == OWED
+            await until(lambda: gateway.hub.status().away == 1)
+            await witness.has_seen_nothing()  # it said goodbye: no will
 
     asyncio.run(story())
 
@@ -211,10 +226,14 @@ def test_gmqtt(version: int, tmp_path: Path) -> None:
             first.subscribe("dev/#", qos=2)
             await until(lambda: got)
             assert (got[0][:2], got[0][3]["retain"]) == (("dev/kept", b"old"), 1)
+            about = {"content_type": "text/plain", "user_property": ("k", "v")} if version == V5 else {}
             for topic, qos in sorted(SENT):
-                first.publish(topic, b"x", qos=qos)
+                first.publish(topic, b"x", qos=qos, **about)
             await until(lambda: len(got) == 4)
             assert {(topic, qos) for topic, _, qos, _ in got[1:]} == SENT
+            if version == V5:
+                assert all(more["content_type"] == ["text/plain"] for *_, more in got[1:])
+                assert all(more["user_property"] == [("k", "v")] for *_, more in got[1:])
             await until(lambda: settled(gateway))
             first._connection._transport.abort()
             await witness.sees("dev/will", b"gone")
@@ -262,6 +281,7 @@ def test_amqtt(tmp_path: Path) -> None:
             await second.connect(uri, cleansession=False)
             late = await collect(second, 4)
             assert [payload for topic, payload, _ in late if topic.startswith("dev/late")] == OWED
+            await second.unsubscribe(["dev/#"])
             await second.disconnect()
 
     asyncio.run(story())
