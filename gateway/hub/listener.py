@@ -66,36 +66,40 @@ class Hub:
         self.retained = retained
         self.access = access
         self.limits = limits or Limits()
+        self._history = history
         self._loop = asyncio.get_running_loop()
-        self.broker = Broker(self.limits, access, history)
-        later = self._loop.call_soon
-        self.subscriptions = Subscriptions(self.broker, retained, access, self.limits, later, history)
-        self.tail = Tail(self.broker, history, self.start) if history else None
+        self.now = self._loop.time
+        self._wall = (clock or Clock()).now
+
+        self.doors: list[Door] = []
         self.connections: set[Connection] = set()
         self.paused = False
-        self.most = 0
-        self.connects = self.received = self.declined = self.lost = 0
-        self.bytes_received = self.bytes_sent = 0
-        self.now = self._loop.time
-        wall = self._wall = (clock or Clock()).now
-        self.replays = Replays(self.subscriptions, history, wall) if history else None
-        self.refusals = Refusals(self.now)
-        self.intake = Intake(self._take, self._unstored)
-        say, note, hand_in = self._say_will, self.refusals.note, self.intake.hand_in
-        self.sessions = Sessions(self.broker, self.limits, history, self.now, wall, say, note, hand_in)
-        retained.note = partial(self.refusals.note, "retained")
-        self._history = history
-        self._said_at = self.now()
-        self.burden = Burden(self.limits, self.connections, self.sessions)
-        self.guests = Guests(self.limits, self.now)
-        self._handing: Turns[Connection, Publish] = Turns(self._hand_some, later)
         self._servers: list[asyncio.Server] = []
-        self.doors: list[Door] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._due: set[Connection] = set()
         self._empty = asyncio.Event()
-        self._timer = self._loop.call_later(_SWEEP, self._sweep)
+
+        self.most = 0
+        self.connects = self.received = self.declined = self.lost = 0
+        self.bytes_received = self.bytes_sent = 0
+        self._said_at = self.now()
+
+        later = self._loop.call_soon
+        self.refusals = Refusals(self.now)
+        self.guests = Guests(self.limits, self.now)
+        self.intake = Intake(self._take, self._unstored)
+        self.broker = Broker(self.limits, access, history)
+        self.subscriptions = Subscriptions(self.broker, retained, access, self.limits, later, history)
+        self.tail = Tail(self.broker, history, self.start) if history else None
+        self.replays = Replays(self.subscriptions, history, self._wall) if history else None
+        say, note, hand_in = self._say_will, self.refusals.note, self.intake.hand_in
+        self.sessions = Sessions(self.broker, self.limits, history, self.now, self._wall, say, note, hand_in)
+        self.burden = Burden(self.limits, self.connections, self.sessions)
+        self._handing: Turns[Connection, Publish] = Turns(self._hand_some, later)
+
+        retained.note = partial(self.refusals.note, "retained")
         inlet.on_room = self._on_room
+        self._timer = self._loop.call_later(_SWEEP, self._sweep)
 
     async def listen(self, door: Door) -> int:
         """Accept clients there; the port, which matters if 0 was asked for. Raises ConfigError, CannotListen."""
@@ -114,6 +118,9 @@ class Hub:
         self.doors.append(door)
         door.port = server.sockets[0].getsockname()[1]
         return door.port
+
+    def _enter(self, door: Door) -> asyncio.Protocol:
+        return door.dress(Connection(self, door), self.refusals.note)
 
     def publish(self, messages: list[Publish]) -> None:
         """Show these to everybody: what Redcar says itself, and what clients did. They are stored already, or needn't be."""
@@ -225,9 +232,6 @@ class Hub:
             connection.regulate()
         return done
 
-    def _enter(self, door: Door) -> asyncio.Protocol:
-        return door.dress(Connection(self, door), self.refusals.note)
-
     def afterwards(
         self, failed: asyncio.Future[None], messages: list[Publish], stored: Callable[[], None] = lambda: None
     ) -> None:
@@ -245,7 +249,7 @@ class Hub:
         if not future.cancelled() and future.exception():
             self.lost += count
 
-    def recheck(self) -> None:
+    def _recheck(self) -> None:
         """Rights have changed: what was allowed and isn't any more ends now."""
         for connection in list(self.connections):
             session = connection.session
@@ -314,7 +318,7 @@ class Hub:
             if door.refresh(self._wall()):
                 self._anew(door)
         if self.access.refresh():
-            self.recheck()
+            self._recheck()
         self.refusals.sweep()
         if now - self._said_at >= _SAID_EVERY:
             self._said_at = now
