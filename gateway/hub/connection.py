@@ -303,8 +303,8 @@ class Connection(asyncio.Protocol):
             self._hub.afterwards(future, batch.messages, partial(self.session.stored, batch))
         else:
             self.session.acknowledge(batch)
+            self._soon()
             self._hub.hand_over(self, batch.messages)
-        self._soon()
 
     def rows(self, batch: Batch) -> list[Statement]:
         """What has to be stored with a batch, if the session lasts: packet ids at QoS 2."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 200  # messages that don't wait for the end of the turn: a commit can begin, and a full inlet is noticed
 
-Brought = list[tuple["Connection", Batch]]
+Brought = deque[tuple["Connection", Batch]]
 Take = Callable[[list[Read], Sequence[Statement]], asyncio.Future[None] | None]
 
 
@@ -31,7 +31,7 @@ class Intake:
     def __init__(self, take: Take, unstored: Callable[[int, asyncio.Future[None]], None]) -> None:
         self._take = take
         self._unstored = unstored
-        self._brought: Brought = []
+        self._brought: Brought = deque()
         self._messages = 0
         self._waiting: deque[tuple[asyncio.Future[None] | None, Brought]] = deque()
         self._call_soon = asyncio.get_running_loop().call_soon
@@ -49,7 +49,7 @@ class Intake:
         """All that was brought so far, now: something follows that must not overtake it."""
         if not self._brought:
             return
-        brought, self._brought, self._messages = self._brought, [], 0
+        brought, self._brought, self._messages = self._brought, deque(), 0
         reads = [Read(batch.messages, connection.session.flight) for connection, batch in brought if batch.messages]
         also = [
             row for connection, batch in brought if batch.received or batch.released for row in connection.rows(batch)
@@ -60,22 +60,24 @@ class Intake:
             for connection, _ in brought:
                 connection.abort()
             raise
-        later: Brought = []
-        alone = 0
+        later: Brought = deque()
+        alone: Brought = deque()  # QoS 0 only: nobody is told when it is on the disk, so nobody waits for it
         for one in brought:
             connection, batch = one
             if connection.waiting or (future and batch.acks):
                 connection.waiting += 1
                 later.append(one)
-            else:  # QoS 0 only: nobody is told when it is on the disk, so nobody waits for it
-                alone += len(batch.messages)
-                connection.settle(batch)
-        if alone and future:
-            future.add_done_callback(partial(self._unstored, alone))
+            else:
+                alone.append(one)
         if later:
             self._waiting.append((future, later))
             if future:
                 future.add_done_callback(self._settle)
+        if alone and future:
+            count = sum([len(batch.messages) for _, batch in alone])
+            future.add_done_callback(partial(self._unstored, count))
+        for connection, batch in alone:
+            connection.settle(batch)
 
     async def finish(self, within: float) -> None:
         """Let what was taken be acknowledged, as far as that is possible in so many seconds."""
@@ -90,7 +92,9 @@ class Intake:
             future, brought = self._waiting[0]
             if future and not future.done():
                 return
-            self._waiting.popleft()
-            for connection, batch in brought:
-                connection.waiting -= 1
-                connection.settle(batch, future)
+            if not brought:
+                self._waiting.popleft()
+                continue
+            connection, batch = brought.popleft()  # first of all: a mistake of ours here mustn't stop everybody
+            connection.waiting -= 1
+            connection.settle(batch, future)

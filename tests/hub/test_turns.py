@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.hub import encode
 from gateway.hub.connection import Connection
-from gateway.hub.inlet import Read, Statement
+from gateway.hub.inlet import Publish, Read, Statement
 from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Ack, Connack, Connect, Disconnect, Filter, Packet, Suback, Subscribe, Will
 from gateway.hub.properties import Kind, Property
@@ -181,3 +181,32 @@ def test_what_can_not_be_handed_over_is_sent_again_and_harms_nobody_else(
 
     asyncio.run(story())
     assert "a mistake of ours" in str(caplog.records[0].exc_info)
+
+
+def test_what_fails_while_one_is_acknowledged_leaves_the_others_theirs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        desk = Desk("hold")
+        async with hub_at(desk) as (hub, port):
+            peers = [await enter(port, id=f"c{n}") for n in range(3)]
+            for n in range(3):
+                comes(of(hub, f"c{n}"), say("a", qos=int(n > 0)))
+            show = hub.retained.settle
+
+            def clumsy(messages: list[Publish]) -> None:
+                monkeypatch.setattr(hub.retained, "settle", show)
+                raise RuntimeError("a mistake of ours")
+
+            monkeypatch.setattr(hub.retained, "settle", clumsy)  # at QoS 0, which is shown at once
+            await until(lambda: desk.held)
+            monkeypatch.setattr(hub.retained, "settle", clumsy)  # at QoS 1, when it is on the disk
+            desk.held.popleft().set_result(None)
+            assert await peers[0].silent()
+            desk.commit = "at once"
+            peers[0].send(say("a", id=9))
+            for peer, id in zip(peers, (9, 1, 1), strict=True):
+                assert await peer.got() == Ack(Kind.PUBACK, id)
+
+    asyncio.run(story())
+    assert [str(one.exc_info).count("a mistake of ours") for one in caplog.records] == [1, 1]
