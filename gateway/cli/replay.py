@@ -8,6 +8,7 @@ from gateway.cli.common import NoLog, act, add_log, misused, moment, open_log, s
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from gateway.selection import Selection
     from gateway.sink import Subscription
 
 examples = """\
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Insert a range, or say what it would be."""
     import json
 
+    from gateway.selection import Selection
     from gateway.store.rows import head_of, offset_at
 
     speed = _speed(args.speed)
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     types, sources = args.type or ["*"], args.source or ["*"]
     if args.dry_run:
-        events, size, seconds = _measure(args, lo, hi, types, sources, speed)
+        events, size, seconds = _measure(db, lo, hi, Selection(types, sources), _subscription(args), speed)
         if args.json:
             print(json.dumps({"lo": lo, "hi": hi, "events": events, "bytes": size, "seconds": round(seconds, 1)}))
         else:
@@ -84,19 +86,16 @@ def _speed(text: str) -> float | None:
 
 
 def _measure(
-    args: argparse.Namespace, lo: int, hi: int, types: list[str], sources: list[str], speed: float | None
+    db: "Connection", lo: int, hi: int, wanted: "Selection", subscription: "Subscription", speed: float | None
 ) -> tuple[int, int, float]:
     """Events that would be delivered, the bytes of their data, and about how many seconds it takes."""
     from gateway.selection import Selection
     from gateway.store.rows import pages
 
-    subscription = _subscription(args)
-    selections = [Selection(types, sources), Selection(subscription.types, subscription.sources)]
-    db, count, size, first, last = open_log(args), 0, 0, 0, 0
-    for events in pages(db, lo, hi):
-        for selection in selections:
-            events = selection.of(events)
-        if events:
+    subscribed = Selection(subscription.types, subscription.sources)
+    count = size = first = last = 0
+    for page in pages(db, lo, hi):
+        if events := subscribed.of(wanted.of(page)):
             count += len(events)
             size += sum(len(event.body) for event in events)
             first, last = first or events[0].recorded, events[-1].recorded

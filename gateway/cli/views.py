@@ -68,9 +68,10 @@ def run_show(args: argparse.Namespace) -> int:
     from gateway.store.views.custom import positions, shown
     from gateway.store.views.rows import Snapshot, names
 
-    own = positions(log_in(args).parent)
+    folder = log_in(args).parent
+    own = positions(folder)
     if args.name in own and not args.as_of:
-        for row in shown(log_in(args).parent, args.name):
+        for row in shown(folder, args.name):
             if fnmatchcase(str(row.get("source", "")), args.source):
                 print(json.dumps(row) if args.json else _line(row))
         return 0
