@@ -56,7 +56,7 @@ class Intake:
         ]
         try:
             future = self._take(reads, also) if reads or also else None
-        except BaseException:  # a mistake of ours: nothing was taken, so they have to send it again
+        except BaseException:  # a mistake of ours: nothing was taken, so none of them may wait for it for ever
             for connection, _ in brought:
                 connection.abort()
             raise
