@@ -11,10 +11,11 @@ from gateway.hub.properties import Properties, Property
 from gateway.hub.reasons import Reason
 from gateway.rates import Load
 from gateway.settings import Access
+from tests.brokers import mosquitto
 from tests.hub.house import come, house, leave, publish, take
 from tests.hub.peers import Peer
 from tests.hub.programs import run
-from tests.parts import free_port, need, until
+from tests.parts import free_port, need
 
 LEFT_OUT = {"heap/current", "heap/maximum", "publish/bytes/received", "publish/bytes/sent", "clients/expired"}
 ROOT = "$SYS/broker/"
@@ -74,19 +75,11 @@ def test_the_figures_are_true(tmp_path: Path) -> None:
 def test_all_of_mosquitto_s_topics_that_we_can_answer(tmp_path: Path) -> None:
     async def story() -> None:
         other = free_port()
-        setup = tmp_path / "mosquitto.conf"
-        setup.write_text(f"listener {other} 127.0.0.1\nallow_anonymous true\nsys_interval 1\n")
-        process = await run(need("mosquitto", "mosquitto"), "-c", setup)
-        theirs: set[str] = set()
-        try:
+        with mosquitto(tmp_path, other, "allow_anonymous true", "sys_interval 1"):
             more = ("-t", "$SYS/broker/#", "-F", "%t", "-W", "4")
-            await until(lambda: _listening(other))
             sub = await run(need("mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", str(other), *more)
             out, _ = await sub.communicate()
-            theirs = {line.removeprefix(ROOT) for line in out.decode().splitlines()}
-        finally:
-            process.terminate()
-            await process.communicate()
+        theirs = {line.removeprefix(ROOT) for line in out.decode().splitlines()}
         async with house(tmp_path / "data") as (_, port):
             panel, _ = await come(port, "panel", V5, None)
             ours = await shown(panel)
@@ -95,13 +88,6 @@ def test_all_of_mosquitto_s_topics_that_we_can_answer(tmp_path: Path) -> None:
         assert theirs - ours.keys() <= LEFT_OUT | loads
 
     asyncio.run(story())
-
-
-def _listening(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_user_needs_a_rule_that_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

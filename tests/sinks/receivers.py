@@ -17,7 +17,8 @@ from gateway import envelope, sinks
 from gateway.envelope import CloudEvent
 from gateway.event import Event, event
 from gateway.sink import Batch, Identity, Sink
-from tests.parts import free_port, need
+from tests.brokers import started
+from tests.parts import free_port
 
 plant = Identity("plant-7", 0x1F3C0A9E5B7D2468)
 
@@ -58,31 +59,14 @@ class Broker:
 
     def __init__(self, folder: Path, *lines: str, anonymous: bool = True) -> None:
         self.port = free_port()
-        self._program = need("mosquitto", "mosquitto")
-        self._file = folder / f"mosquitto-{self.port}.conf"
-        own = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}", "max_queued_messages 0"]
-        own.append("user root")  # only counts if we are: it may read what only we may
-        self._file.write_text("\n".join([*own, *lines, ""]))
+        self._folder = folder / f"mosquitto-{self.port}"
+        self._folder.mkdir()
+        self._lines = [f"allow_anonymous {str(anonymous).lower()}", *lines]
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         """Returns once it listens."""
-        process = self._run()
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    assert process.poll() is None, "mosquitto didn't start"
-                    await asyncio.sleep(0.01)
-                else:
-                    writer.close()
-                    return
-
-    def _run(self) -> subprocess.Popen[bytes]:
-        command = [self._program, "-c", str(self._file)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return self._process
+        self._process = await asyncio.to_thread(started, self._folder, self.port, *self._lines)
 
     def kill(self) -> None:
         """SIGKILL."""

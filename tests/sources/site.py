@@ -1,12 +1,8 @@
-"""A broker that already runs: a real mosquitto, what is published there, and the source that reads it."""
+"""A broker that already runs: what is published there, and the source that reads it."""
 
 import asyncio
-import socket
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,7 +13,7 @@ from gateway.hub.packets import V311
 from gateway.sources.mqtt import Config, Reader
 from tests.hub.house import publish
 from tests.hub.peers import Desk
-from tests.parts import LOOPS, need, stop, until
+from tests.parts import LOOPS, stop, until
 
 CLAIM = load_driver("json").config(
     driver="json", topics=["plant/{area}/{device}"], allow=["*"], source="{area}/{device}"
@@ -29,36 +25,6 @@ ways = pytest.mark.parametrize(
     ("client", "protocol", "loop"),
     [(client, *more) for client in ("paho", "own") for more in (("3.1.1", "asyncio"), ("5.0", fastest))],
 )
-
-
-@contextmanager
-def mosquitto(folder: Path, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Until the end; what it does stands in mosquitto.log."""
-    path = need("mosquitto", "mosquitto")
-    file = folder / "mosquitto.conf"
-    own = ["user root", "log_type all", f"listener {port} 127.0.0.1", "max_queued_messages 0"]
-    file.write_text("\n".join([*own, *(more or ("allow_anonymous true",)), ""]))
-    with (folder / "mosquitto.log").open("wb") as log:
-        process = subprocess.Popen([path, "-c", str(file)], stdout=log, stderr=log)
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except ConnectionRefusedError:
-            assert process.poll() is None, "mosquitto didn't start"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def often(folder: Path, words: str) -> int:
-    """How often mosquitto has said that."""
-    return (folder / "mosquitto.log").read_text(errors="replace").count(words)
 
 
 def source(port: int, **more: Any) -> Config:

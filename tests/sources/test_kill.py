@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers import mosquitto, often
 from tests.faults.child import Child
 from tests.parts import free_port, until
-from tests.sources.site import mosquitto, numbered, often, send
+from tests.sources.site import numbered, send
 from tests.store.logs import stored
 
 CONFIGURATION = """
@@ -36,8 +37,7 @@ SENT = "Sending PUBLISH to redcar-victim-site"
 TAKEN = "Received PUBACK from redcar-victim-site"
 
 
-@pytest.mark.parametrize("client", ["paho", "own"])
-@pytest.mark.parametrize("protocol", ["3.1.1", "5.0"])
+@pytest.mark.parametrize(("client", "protocol"), [("paho", "5.0"), ("own", "3.1.1")])
 def test_kill_nine_between_delivery_and_commit(client: str, protocol: str, tmp_path: Path) -> None:
     """Twice, each time with five messages in the gateway's memory."""
     port, own = free_port(), free_port()

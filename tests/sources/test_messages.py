@@ -6,10 +6,11 @@ from typing import Any
 from gateway.hub.inlet import Publish
 from gateway.hub.packets import V5, Ack, Delivery
 from gateway.hub.properties import Kind, Property
+from tests.brokers import mosquitto
 from tests.hub.house import come, house
 from tests.hub.peers import Desk, Peer
 from tests.parts import free_port, tell, until
-from tests.sources.site import messages, mosquitto, reader, reading, source, ways
+from tests.sources.site import messages, reader, reading, source, ways
 
 
 async def _say(peer: Peer, id: int, message: Publish) -> None:

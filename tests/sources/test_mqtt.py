@@ -14,24 +14,11 @@ from gateway.hub.packets import Ack, Delivery
 from gateway.hub.properties import Kind
 from gateway.settings import LogSettings
 from gateway.sources.mqtt import Reader
+from tests.brokers import mosquitto, often
 from tests.hub.house import come, house, publish
 from tests.hub.peers import Desk
 from tests.parts import free_port, stop, tell, until
-from tests.sources.site import (
-    CLAIM,
-    all_of,
-    clients,
-    messages,
-    mosquitto,
-    numbered,
-    often,
-    reader,
-    reading,
-    send,
-    source,
-    values,
-    ways,
-)
+from tests.sources.site import CLAIM, all_of, clients, messages, numbered, reader, reading, send, source, values, ways
 
 
 @ways

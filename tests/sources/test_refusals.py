@@ -13,11 +13,12 @@ from gateway.errors import ConfigError, DeviceRefused, LinkLost
 from gateway.hub.packets import Connack, Suback, Subscribe
 from gateway.sinks._broker import unreached
 from gateway.sources.mqtt import Config, Reader
+from tests.brokers import mosquitto, often
 from tests.hub.house import house
 from tests.hub.peers import Desk, _open
 from tests.parts import free_port, need, stop, tell, until
 from tests.sources.far import Far
-from tests.sources.site import CLAIM, all_of, clients, mosquitto, numbered, often, reader, send, source, ways
+from tests.sources.site import CLAIM, all_of, clients, numbered, reader, send, source, ways
 
 
 @ways
