@@ -28,7 +28,7 @@ def check(listeners: list[Listener], access: Access, document: Document) -> None
             document.fault(place, problem, 'write e.g. "127.0.0.1", or "0.0.0.0" for every network')
             continue
         if listener.port:
-            ports.append((("listener", index, "port"), f"{listener.address}:{listener.port}"))
+            ports.append((("listener", index, "port"), f"{ip}:{listener.port}"))
             _overlap(listener, ip, index, listeners, document)
         _tls(listener, written, index, document)
         _origins(listener, index, document)

@@ -233,7 +233,7 @@ def explained(cls: type[Struct]) -> list[str]:
 
 
 def _example(field: inspect.Field) -> str:
-    """What somebody could write for this setting: its default, else something of its type."""
+    """What somebody could write for this setting: its default, else the example it gives, else something of its type."""
     default, unit = field.default, _unit(field)
     if default is NODEFAULT and field.default_factory is not NODEFAULT:
         default = field.default_factory()
@@ -245,6 +245,8 @@ def _example(field: inspect.Field) -> str:
         return f"{field.encode_name} = {msgspec.json.encode(default).decode()}"
     kind: Any = field.type
     while isinstance(kind, inspect.Metadata | inspect.UnionType):
+        if isinstance(kind, inspect.Metadata) and (given := (kind.extra_json_schema or {}).get("examples")):
+            return f"{field.encode_name} = {msgspec.json.encode(given[0]).decode()}"
         kind = kind.type if isinstance(kind, inspect.Metadata) else kind.types[0]
     name = type(kind).__name__.removesuffix("Type").lower()
     if unit in _UNITS:

@@ -12,7 +12,7 @@ from gateway.errors import SinkRefused, SinkUnavailable
 from gateway.settings import FilePath
 from gateway.sink import Subscription
 
-Host = Annotated[str, Meta(min_length=1, description="name or address of the broker")]
+Host = Annotated[str, Meta(min_length=1, description="name or address of the broker", examples=["broker.lan"])]
 Port = Annotated[int, Meta(ge=1, le=65535, description="its TCP port; usually 1883, and 8883 with TLS")]
 Version = Annotated[Literal["5.0", "3.1.1"], Meta(description="MQTT version")]
 User = Annotated[str | None, Meta(description="user known to the broker")]
