@@ -34,10 +34,15 @@ def find(named: str | None = None) -> Path:
 
 def load(file: Path | str) -> Settings:
     """Read and check a configuration. Raises ConfigError with all its faults, those of its rules included."""
+    return settings(written(file))
+
+
+def written(file: Path | str) -> Document:
+    """A configuration as it stands there, not checked. Raises ConfigError if it can't be read."""
     if file == _SYSTEM and not _SYSTEM.exists():
         cure = "write one, which may be empty to begin with, or name it with --config FILE"
         raise ConfigError([Fault(str(_SYSTEM), 0, "", f"isn't there, and there is no {_HERE} here", cure)])
-    return settings(read(Path(file)))
+    return read(Path(file))
 
 
 def settings(document: Document) -> Settings:

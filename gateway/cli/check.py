@@ -80,7 +80,7 @@ def _files(named: list[str]) -> list[Path]:
 
 def _check(files: list[Path]) -> tuple[list[str], "list[Fault]"]:
     """A line for each file that is right, and what is wrong with the others. A fault two files share is told once."""
-    from gateway import config, places
+    from gateway import config
     from gateway.errors import ConfigError
 
     right: list[str] = []
@@ -88,7 +88,7 @@ def _check(files: list[Path]) -> tuple[list[str], "list[Fault]"]:
     rules: list[Path] = []
     for file in files:
         try:
-            document = places.read(file)
+            document = config.written(file)
             if _has_rules(document):
                 rules.append(file)
                 continue

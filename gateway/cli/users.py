@@ -108,9 +108,9 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _certificates_let_in(args: argparse.Namespace) -> bool:
-    from gateway import places
+    from gateway import config
 
-    listeners = [] if args.file else places.read(_config(args)).data.get("listener", [])
+    listeners = [] if args.file else config.written(_config(args)).data.get("listener", [])
     return isinstance(listeners, list) and any(isinstance(one, dict) and "client_ca" in one for one in listeners)
 
 
@@ -191,11 +191,11 @@ def _config(args: argparse.Namespace) -> Path:
 def _file(args: argparse.Namespace) -> tuple[Path, bool]:
     """The users file, and whether the configuration names it. Works while the rest of the configuration is faulty:
     a missing user may be what is wrong with it."""
-    from gateway import places
+    from gateway import config
 
     if args.file:
         return Path(args.file), True
-    document = places.read(_config(args))
+    document = config.written(_config(args))
     access = document.data.get("access")
     users = access.get("users") if isinstance(access, dict) else None
     return Path(document.resolve(users if isinstance(users, str) else "users")), isinstance(users, str)
@@ -225,7 +225,7 @@ def _password(args: argparse.Namespace) -> str:
         first = getpass(f"password for {args.name}: ")
         second = getpass("again: ")
     except (EOFError, GetPassWarning):
-        problem, cure = "there is no terminal to ask for the password on", "use --password-file FILE"
+        problem, cure = "there is no terminal to ask for the password on", "use --generate, or --password-file FILE"
         raise misused(problem, cure, "redcar user add") from None
     if second != first:
         raise misused("the two passwords differ", "try again", "redcar user add")

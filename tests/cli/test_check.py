@@ -168,8 +168,18 @@ def test_no_terminal_to_ask_on(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
     Path("redcar.toml").touch()
     monkeypatch.setattr("getpass.getpass", nobody)
-    said = "redcar user add: there is no terminal to ask for the password on: use --password-file FILE"
+    said = "redcar user add: there is no terminal to ask for the password on: use --generate, or --password-file FILE"
     assert run(capsys, "user", "add", "a") == (2, [said])
+
+
+@pytest.mark.parametrize("command", ["check", "run", "user list", "user rights a", "user add a --generate"])
+def test_where_there_is_no_configuration_at_all(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.config._SYSTEM", Path("etc.toml"))
+    monkeypatch.delenv("REDCAR_CONFIG", raising=False)
+    cure = "write one, which may be empty to begin with, or name it with --config FILE"
+    assert run(capsys, *command.split())[1] == [f"etc.toml: isn't there, and there is no redcar.toml here: {cure}"]
 
 
 def test_what_the_system_refuses_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:

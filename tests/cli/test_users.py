@@ -88,7 +88,10 @@ def test_a_list_without_users(site: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_without_a_terminal_the_cure_is_a_file(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert say("add", "attic") == 2
-    assert "there is no terminal to ask for the password on: use --password-file FILE" in capsys.readouterr().err
+    assert (
+        "there is no terminal to ask for the password on: use --generate, or --password-file FILE"
+        in capsys.readouterr().err
+    )
     assert say("add", "a/b") == 2
     assert "'a/b' can't be a user's name: use up to 64 characters" in capsys.readouterr().err
 
