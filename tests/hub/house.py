@@ -13,7 +13,7 @@ from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Sub
 from gateway.hub.properties import Kind, Property
 from gateway.settings import Gateway as Who
 from gateway.settings import Listener, Settings
-from tests.hub.peers import Peer, _open, knock
+from tests.hub.peers import Peer, close_all, knock
 from tests.parts import until
 
 
@@ -27,8 +27,7 @@ async def house(folder: Path, rules: Sequence[str] = (), **more: Any) -> AsyncIt
         async with open_gateway(settings, clock=Clock(trust=True)) as gateway:
             yield gateway, gateway.ports[0]
     finally:
-        while _open:
-            await _open.pop().close()
+        await close_all()
 
 
 async def come(

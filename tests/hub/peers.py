@@ -111,6 +111,12 @@ class Peer:
             await self.writer.wait_closed()
 
 
+async def close_all() -> None:
+    """Every client that is still there."""
+    while _open:
+        await _open.pop().close()
+
+
 async def knock(port: int, version: int = V5, narrow: bool = False) -> Peer:
     """Open a connection and say nothing. ``narrow``: with the smallest buffer to receive into."""
     end = socket.socket()
@@ -133,17 +139,18 @@ async def enter(port: int, version: int = V5, id: str = "c", narrow: bool = Fals
 
 
 @asynccontextmanager
-async def hub_at(desk: Desk, limits: Limits | None = None, users: Path | None = None) -> AsyncIterator[tuple[Hub, int]]:
+async def hub_at(
+    desk: Desk, limits: Limits | None = None, users: Path | None = None, access: Access | None = None
+) -> AsyncIterator[tuple[Hub, int]]:
     """A hub on a free port; at the end every slot must have been given back."""
     limits = limits or Limits()
-    hub = Hub(desk, Retained(limits), Access(users, True, limits), limits)
+    hub = Hub(desk, Retained(limits), access or Access(users, True, limits), limits)
     port = await hub.listen(Door())
     try:
         yield hub, port
     finally:
         await hub.close()
-        while _open:
-            await _open.pop().close()
+        await close_all()
     status = hub.status()
     assert (status.connections, status.clients, status.subscriptions) == (0, 0, 0)
 

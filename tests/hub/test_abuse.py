@@ -16,7 +16,6 @@ from gateway.hub.doors import Door
 from gateway.hub.guests import Guesses, Guests
 from gateway.hub.inlet import Publish
 from gateway.hub.limits import Limits
-from gateway.hub.listener import Hub
 from gateway.hub.packets import V311, Ack, Connack, Connect, Delivery
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
@@ -281,18 +280,16 @@ def test_topics_known_for_a_client_go_with_it(tmp_path: Path) -> None:
     acl.write_text('[[rule]]\nusers = [""]\npublish = ["%c/#"]\n')
 
     async def story() -> None:
-        hub = Hub(Desk(), Retained(), Access(acl=acl))
-        port = await hub.listen(Door())
-        for n in range(5):
-            peer = await enter(port, id=f"c{n}")
-            peer.send(say(f"c{n}/a"))
-            assert isinstance(await peer.got(), Ack)
-            assert len(hub.access._known) == 1
-            await peer.close()
-            await until(lambda: not hub.connections)
-            gc.collect()
-        assert len(hub.access._known) == 0
-        await hub.close()
+        async with hub_at(Desk(), access=Access(acl=acl)) as (hub, port):
+            for n in range(5):
+                peer = await enter(port, id=f"c{n}")
+                peer.send(say(f"c{n}/a"))
+                assert isinstance(await peer.got(), Ack)
+                assert len(hub.access._known) == 1
+                await peer.close()
+                await until(lambda: not hub.connections)
+                gc.collect()
+            assert len(hub.access._known) == 0
 
     asyncio.run(story())
 

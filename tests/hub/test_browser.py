@@ -17,9 +17,8 @@ from gateway.hub.doors import Door
 from gateway.hub.inlet import Publish
 from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, V311
-from gateway.hub.retained import Retained
 from gateway.hub.users import add_user
-from tests.hub.peers import Desk
+from tests.hub.peers import Desk, hub_at
 from tests.hub.programs import run
 from tests.parts import need, until
 
@@ -75,18 +74,14 @@ async def panel(
         "mqtt.min.js": (mqttjs / "node_modules/mqtt/dist/mqtt.min.js").read_bytes(),
     }
     desk = Desk()
-    hub = Hub(desk, Retained(), Access(folder / "users"))
-    try:
-        async with page(files) as (origin, told):
-            door.origins = [origin] if welcome else ["https://panel.example"]
-            port = await hub.listen(door)
-            hub.publish([Publish("panel/room", b"21.5", 1, True)])
-            url = f"{'wss' if door.certificate else 'ws'}://127.0.0.1:{port}/mqtt"
-            more = urlencode({"url": url, "user": "panel", "password": "pw", "version": V5, **asked})
-            async with browser(f"{origin}/page?{more}", folder / "profile"):
-                yield hub, desk, told
-    finally:
-        await hub.close()
+    async with hub_at(desk, access=Access(folder / "users")) as (hub, _), page(files) as (origin, told):
+        door.origins = [origin] if welcome else ["https://panel.example"]
+        port = await hub.listen(door)
+        hub.publish([Publish("panel/room", b"21.5", 1, True)])
+        url = f"{'wss' if door.certificate else 'ws'}://127.0.0.1:{port}/mqtt"
+        more = urlencode({"url": url, "user": "panel", "password": "pw", "version": V5, **asked})
+        async with browser(f"{origin}/page?{more}", folder / "profile"):
+            yield hub, desk, told
 
 
 @pytest.mark.parametrize(("version", "safe"), [(V5, False), (V311, False), (V5, True)])

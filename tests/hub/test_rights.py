@@ -12,17 +12,14 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
 from gateway.hub.access import Access
-from gateway.hub.doors import Door
 from gateway.hub.inlet import Publish
-from gateway.hub.listener import Hub
 from gateway.hub.packets import V5, Ack, Connack, Connect, Delivery, Filter, Suback, Subscribe, Will
 from gateway.hub.properties import Kind
 from gateway.hub.reasons import Reason
-from gateway.hub.retained import Retained
 from gateway.hub.rights import covers, load
 from gateway.hub.topics import Tree, matches
 from gateway.hub.users import add_user, remove_user
-from tests.hub.peers import Desk, Peer, _open, enter, farewell, knock, say
+from tests.hub.peers import Desk, Peer, enter, farewell, hub_at, knock, say
 from tests.parts import until
 
 LEVELS = ["a", "b", "", "$x"]
@@ -140,10 +137,8 @@ def test_rights_at_every_step_and_reloaded(tmp_path: Path, caplog: pytest.LogCap
             add_user(users, name, "pw")
         acl.write_text(RULES)
         desk = Desk()
-        hub = Hub(desk, Retained(), Access(users, acl=acl))
-        port = await hub.listen(Door())
-        panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
-        try:
+        async with hub_at(desk, access=Access(users, acl=acl)) as (hub, port):
+            panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
             assert await ask(panel, "#", "$SYS/#") == [1, Reason.NOT_AUTHORIZED]
             assert await ask(sensor, "#", "plant/#", "sensor-1/#") == [0x87, 0x87, 1]
             sensor.send(say("plant/sensor-2/t"), say("secret", id=2), say("plant/sensor-1/t", id=3, retain=True))
@@ -172,10 +167,6 @@ def test_rights_at_every_step_and_reloaded(tmp_path: Path, caplog: pytest.LogCap
 
             remove_user(users, "sensor-1")
             assert await farewell(sensor) == Reason.ADMINISTRATIVE_ACTION
-        finally:
-            await hub.close()
-            while _open:
-                await _open.pop().close()
         lead = f"add one to {acl}; redcar user rights sensor-1 shows what there is"
         assert f"'c-sensor-1' may not subscribe to '#', nor 1 more: no rule covers it: {lead}" in caplog.text
         assert (
@@ -197,10 +188,8 @@ def test_rights_that_become_the_clients_own_are_so_for_those_inside(tmp_path: Pa
         users, acl = tmp_path / "users", tmp_path / "acl.toml"
         add_user(users, "dev", "pw")
         acl.write_text('[[rule]]\nusers = ["dev"]\npublish = ["plant/#"]\n')
-        hub = Hub(Desk(), Retained(), Access(users, acl=acl))
-        port = await hub.listen(Door())
-        one, two = [await enter(port, V5, id, user="dev", password=b"pw") for id in ("one", "two")]
-        try:
+        async with hub_at(Desk(), access=Access(users, acl=acl)) as (hub, port):
+            one, two = [await enter(port, V5, id, user="dev", password=b"pw") for id in ("one", "two")]
             acl.write_text('[[rule]]\nusers = ["dev"]\npublish = ["plant/%c/#"]\n')
             os.utime(acl, (1, 1))
             await until(lambda: hub.access.may_publish("dev", "plant/one", "two"))
@@ -208,10 +197,6 @@ def test_rights_that_become_the_clients_own_are_so_for_those_inside(tmp_path: Pa
             assert await one.got() == Ack(Kind.PUBACK, 1)
             two.send(say("plant/one", id=1))
             assert await two.got() == Ack(Kind.PUBACK, 1, Reason.NOT_AUTHORIZED)
-        finally:
-            await hub.close()
-            for peer in (one, two):
-                await peer.close()
 
     asyncio.run(story())
 
@@ -226,10 +211,8 @@ def test_a_file_that_is_half_written_changes_nothing_until_it_is_whole(
         for name in ("panel", "sensor-1"):
             add_user(users, name, "pw")
         acl.write_text(RULES)
-        hub = Hub(Desk(), Retained(), Access(users, acl=acl))
-        port = await hub.listen(Door())
-        panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
-        try:
+        async with hub_at(Desk(), access=Access(users, acl=acl)) as (hub, port):
+            panel, sensor = await come(port, "panel"), await come(port, "sensor-1")
             assert await ask(panel, "#") == [1]
             for n, faulty in enumerate(("", "[[rule", None, RULES.replace('publish = ["plant', 'publish = ["redcar'))):
                 caplog.clear()
@@ -246,10 +229,6 @@ def test_a_file_that_is_half_written_changes_nothing_until_it_is_whole(
                 assert await sensor.got() == Ack(Kind.PUBACK, n + 1)
             acl.write_text(RULES.replace('["#"]', '["plant/+/x"]'))
             await until(lambda: not hub.broker.members["c-panel"].held)
-        finally:
-            await hub.close()
-            while _open:
-                await _open.pop().close()
 
     asyncio.run(story())
 
@@ -279,11 +258,9 @@ def test_who_came_in_by_a_password_that_is_gone_is_cut_off(how: str, tmp_path: P
         names = ["kitchen"] if how == "removed" else ["kitchen", "attic"]
         for name in names:
             add_user(users, name, "pw")
-        hub = Hub(Desk(), Retained(), Access(users))
-        port = await hub.listen(Door())
-        kitchen = await come(port, "kitchen")
-        others = [await come(port, name) for name in names[1:]]
-        try:
+        async with hub_at(Desk(), access=Access(users)) as (hub, port):
+            kitchen = await come(port, "kitchen")
+            others = [await come(port, name) for name in names[1:]]
             if how == "another password":
                 add_user(users, "kitchen", "new")
             else:
@@ -295,10 +272,6 @@ def test_who_came_in_by_a_password_that_is_gone_is_cut_off(how: str, tmp_path: P
             await until(lambda: len(hub.connections) == len(names) - 1)
             if others:
                 assert await others[-1].silent()
-        finally:
-            await hub.close()
-            while _open:
-                await _open.pop().close()
 
     asyncio.run(story())
 
@@ -306,17 +279,11 @@ def test_who_came_in_by_a_password_that_is_gone_is_cut_off(how: str, tmp_path: P
 def test_the_first_user_ends_the_time_without_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         users = tmp_path / "users"
-        hub = Hub(Desk(), Retained(), Access(users))
-        port = await hub.listen(Door())
-        somebody = await enter(port)
-        add_user(users, "kitchen", "pw")
-        try:
+        async with hub_at(Desk(), access=Access(users)) as (_, port):
+            somebody = await enter(port)
+            add_user(users, "kitchen", "pw")
             assert await farewell(somebody) == Reason.ADMINISTRATIVE_ACTION
             assert "there are users now: it needs a name, or anonymous = true under [access]" in caplog.text
             await come(port, "kitchen")
-        finally:
-            await hub.close()
-            while _open:
-                await _open.pop().close()
 
     asyncio.run(story())

@@ -11,7 +11,7 @@ from gateway.app import Gateway
 from gateway.errors import LinkLost
 from gateway.hub.packets import V5, V311, Connack, Connect, Suback, Subscribe
 from gateway.sources.mqtt import Reader
-from tests.hub.peers import Desk, Peer, _open
+from tests.hub.peers import Desk, Peer, close_all
 from tests.parts import PATIENCE, stop, until
 from tests.sources.site import source
 
@@ -31,8 +31,7 @@ class Far:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        while _open:
-            await _open.pop().close()
+        await close_all()
         await self._server.wait_closed()
 
     async def _met(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
