@@ -53,7 +53,7 @@ class Subscriptions:
         wanted: list[tuple[Filter, int]] = []
         statements: list[Statement] = []
         for one in request.filters:
-            if denied := self._denied(member, one.filter):
+            if denied := self._denied(member, one.filter, since):
                 reasons.append(denied[0])
                 refused.append((one.filter, denied[1]))
                 continue
@@ -98,7 +98,7 @@ class Subscriptions:
         member = session.member
         if member is None:
             return
-        if denied := self._denied(member, filter):
+        if denied := self._denied(member, filter, since):
             told(denied[0])
             return
         statements: list[Statement] = []
@@ -120,13 +120,15 @@ class Subscriptions:
         self._broker.lose_ways()
         return gone
 
-    def _denied(self, member: Member, filter: str) -> tuple[Reason, str] | None:
+    def _denied(self, member: Member, filter: str, since: int | None) -> tuple[Reason, str] | None:
         """Why a member may not have a filter, with what would help; None if it may."""
         _, pattern = split(filter)
         if much := excess(pattern, self._limits):
             return Reason.TOPIC_FILTER_INVALID, much
         if not self._access.may_subscribe(member.user, pattern, member.client_id):
             return Reason.NOT_AUTHORIZED, f"no rule covers it: {self._access.cure(member.user)}"
+        if since is not None and filter.startswith(SHARED):
+            return Reason.IMPLEMENTATION_SPECIFIC, "a group has no past: leave out from, or $share"
         if filter in member.held:
             return None
         if len(member.held) >= self._limits.subscriptions:

@@ -175,6 +175,8 @@ def test_from_an_offset_and_from_a_time(tmp_path: Path, caplog: pytest.LogCaptur
                 f"asks for the past in a way that isn't understood: from = 'yesterday' is no offset and no time: {cure}"
             )
             assert f"client 'c' {problem}" in caplog.text
+            assert await since(peer, "start", "$share/g/a") == [0x83]
+            assert "may not subscribe to '$share/g/a': a group has no past: leave out from, or $share" in caplog.text
             await since(peer, "2999-01-01T00:00:00Z", "a")
             assert await peer.silent()
 
