@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from gateway.sinks import mqtt
+from tests.sinks.receivers import Broker, open_sink
+
 
 def puback(packet_id: int, code: int = 0) -> bytes:
     """As 5.0 has it; 3.1.1 knows no code."""
@@ -95,3 +98,13 @@ class Scripted:
         if answer := self._answer(len(self.publishes) - 1, packet_id):
             self._unanswered.discard(packet_id)
             writer.write(answer)
+
+
+def sink_to(broker: Scripted | Broker, **settings: object) -> mqtt.Sink:
+    made = open_sink("mqtt", host="127.0.0.1", port=broker.port, **settings)
+    assert isinstance(made, mqtt.Sink)
+    return made
+
+
+def is_over(sink: mqtt.Sink) -> bool:
+    return sink._connection is not None and sink._connection.over is not None
