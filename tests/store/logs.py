@@ -1,11 +1,13 @@
-"""A log to test against: opened, filled with readings, read back whole."""
+"""A log to test against: opened, filled with readings, read back whole, damaged."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from gateway.clock import Clock
 from gateway.event import Event, event
-from gateway.store.log import Log
+from gateway.store.log import Log, Pace
 
 
 def reading(n: int) -> Event:
@@ -38,3 +40,46 @@ async def stored(folder: Path, clock: Clock | None = None) -> list[Event]:
 
 def numbers(events: list[Event]) -> list[int]:
     return [one.data["n"] for one in events]
+
+
+async def fill(log: Log, count: int, batch: int = 100) -> None:
+    for start in range(0, count, batch):
+        await log.store([reading(n) for n in range(start, start + batch)])
+
+
+def with_log(folder: Path, check: Callable[[Log], Awaitable[object]], machine: str = "here") -> None:
+    """Open, run a check, close."""
+
+    async def story() -> None:
+        log = await Log.open(folder, Clock(trust=True), pace=Pace(0.0, 0.0), ring=100, machine=machine)
+        try:
+            await check(log)
+        finally:
+            await log.close()
+
+    asyncio.run(story())
+
+
+def filled(folder: Path, count: int = 1_000) -> None:
+    async def check(log: Log) -> None:
+        await fill(log, count)
+
+    with_log(folder, check)
+
+
+async def came(log: Log, type: str) -> Event:
+    """The first event of that type, as soon as it is there."""
+    for _ in range(500):
+        for one in await everything(log):
+            if one.type == type:
+                return one
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"no {type} came")
+
+
+def damage(path: Path, marker: bytes, replacement: bytes) -> None:
+    """Change bytes of the file itself, as a card does."""
+    assert len(marker) == len(replacement)
+    data = path.read_bytes()
+    assert marker in data
+    path.write_bytes(data.replace(marker, replacement, 1))
