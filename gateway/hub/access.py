@@ -221,7 +221,7 @@ class Access:
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
-        fresh = users.read(self._path) if stamp else {}
+        fresh = users.read(self._path) if stamp is not None else {}
         self.outdated |= {name for name, secret in self._users.items() if fresh.get(name) != secret}
         if fresh and not self._users and self._anonymous is None:
             self.outdated.add(None)
@@ -229,11 +229,13 @@ class Access:
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Changes with the file; None where there is none."""
+    """Changes with the file; None where there is none, empty where nobody may look: then reading it says what is wrong."""
     try:
         state = path.stat()
     except FileNotFoundError:
         return None
+    except OSError:
+        return ()
     return state.st_mtime_ns, state.st_size, state.st_ino
 
 

@@ -217,6 +217,24 @@ def test_a_made_password_is_checked_at_once_and_a_wrong_one_is_not(
     asyncio.run(story())
 
 
+def test_files_that_nobody_may_look_at_change_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    add_user(folder / "users", "panel", "secret word")
+    (folder / "acl.toml").write_text('[[rule]]\npublish = ["plant/#"]\n')
+    access = Access(folder / "users", acl=folder / "acl.toml")
+    folder.rename(tmp_path / "old")
+    folder.write_text("")  # a file in the folder's place: nothing below it can be looked at, not even by root
+    assert not access.refresh()
+    assert not access.refresh()
+    assert not access.outdated
+    assert access.may_publish("panel", "plant/a") is None
+    assert caplog.text.count("the rules before still count") == 1
+    with pytest.raises(Refused, match="the users file can't be read"):
+        asyncio.run(access.admit("panel", b"secret word", "127.0.0.1"))
+    access.close()
+
+
 def test_anonymous_until_users_exist(tmp_path: Path) -> None:
     async def story() -> None:
         access = Access(tmp_path / "users")
