@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from gateway.app import open_gateway
@@ -28,8 +29,8 @@ CLIENTS = ("paho", "own")
 def drained(folder: Path, client: str, protocol: str, messages: int) -> tuple[float, float]:
     """Messages per second from the first to the last, and µs of the gateway's CPU for each."""
     with tempfile.TemporaryDirectory(dir=folder) as name, servers.mosquitto(Path(name) / "broker") as broker:
-        here = Config(name="site", host="127.0.0.1", port=broker.port, topics=["plant/#"])
-        here.client, here.protocol = client, protocol  # type: ignore[assignment]
+        own = {"name": "site", "host": "127.0.0.1", "port": broker.port, "topics": ["plant/#"]}
+        here = msgspec.convert({**own, "client": client, "protocol": protocol}, Config)
         binding = load("json").config(
             driver="json", topics=["plant/{area}/{device}"], allow=["*"], source="{area}/{device}"
         )
