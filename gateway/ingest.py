@@ -113,6 +113,13 @@ class Ingest:
 
     def publish(self, reads: list[Read], also: Sequence[Statement] = ()) -> Future[None] | None:
         """What clients sent. See ``hub/inlet.py``."""
+        try:
+            return self._publish(reads, also)
+        except BaseException:  # a mistake of ours
+            self._repeats.forget(reads)
+            raise
+
+    def _publish(self, reads: list[Read], also: Sequence[Statement]) -> Future[None] | None:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         events: list[Event] = []
         retained: list[Publish] = []

@@ -71,6 +71,12 @@ class Repeats:
         if messages:
             self._refused.setdefault(messages[0].client, []).append(messages)
 
+    def forget(self, reads: list[Read]) -> None:
+        """Nothing of these is stored: whatever their clients send again is new."""
+        for read in reads:
+            known = self._clients.pop(read.messages[0].client, None) if read.messages else None
+            self._size -= known.size if known else 0
+
     def _without_repeats(self, messages: list[Publish]) -> list[Publish]:
         new: list[Publish] = []
         for message in messages:

@@ -78,3 +78,13 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(known.new(Read([message(0, 1, dup=True, client="c0")]))) == 1
     assert known._size <= 10_000 + 300
     assert known._size == sum(one.size for one in known._clients.values())
+
+
+def test_what_a_mistake_of_ours_kept_from_the_log_is_new_when_it_comes_again() -> None:
+    known = Repeats()
+    read = Read([message(1, 7), message(2, 8)])
+    known.new(read)
+    known.forget([Read([]), read, read])
+    assert known._size == 0
+    again = [message(1, 7, dup=True), message(2, 8, dup=True)]
+    assert known.new(Read(again)) == again

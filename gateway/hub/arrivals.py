@@ -76,6 +76,11 @@ class Arrivals:
         assert oldest is batch, "batches are settled in the order they came"
         self.owed -= len(batch.ids)
 
+    def undo(self, batch: Batch) -> None:
+        """It is as if its messages at QoS 2 had never come."""
+        for id in batch.received:
+            self.qos2.pop(encode.packet_id(id), None)
+
     def stored(self, batch: Batch) -> None:
         """Its packet ids at QoS 2 are on the disk."""
         for id in batch.received:

@@ -57,7 +57,8 @@ class Intake:
         try:
             future = self._take(reads, also) if reads or also else None
         except BaseException:  # a mistake of ours: nothing was taken, so none of them may wait for it for ever
-            for connection, _ in brought:
+            for connection, batch in brought:
+                connection.session.undo(batch)
                 connection.abort()
             raise
         later: Brought = deque()

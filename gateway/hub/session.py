@@ -143,6 +143,10 @@ class Session:
         """The oldest batch isn't stored: the client will send it again. Should it be ``stored`` after all, that is known."""
         self._arrivals.settle(batch)
 
+    def undo(self, batch: Batch) -> None:
+        """It wasn't even handed over, and never will be: what comes with its packet ids is new."""
+        self._arrivals.undo(batch)
+
     def stored(self, batch: Batch) -> None:
         """Its packet ids at QoS 2 are on the disk."""
         self._arrivals.stored(batch)

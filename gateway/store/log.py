@@ -240,9 +240,11 @@ class Log(Pages):
         looked at when it comes, and each time costs as much as ten messages that are looked at together."""
         now = asyncio.get_running_loop().time
         while (rest := end - now()) > 0 and self._pending_events < enough and not self._closing:
-            if await idle():
+            if await idle(self.clock.monotonic):
                 doze(min(rest, self.pace.doze))
-        await idle()
+            else:
+                await asyncio.sleep(min(rest, self.pace.quiet))
+        await idle(self.clock.monotonic)
 
     async def _idle(self) -> None:
         """Wait for work. What is lazy gets a commit of its own when no event has come for a second."""

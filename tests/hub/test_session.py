@@ -324,3 +324,16 @@ def test_a_refusal_fits_what_the_client_takes() -> None:
     client.send(client.asked)
     client.session.refuse(Reason.NOT_AUTHORIZED, "why, in more words than fit")
     assert client.got() == [Connack(False, 0x87)]
+
+
+def test_ids_of_a_batch_that_was_never_handed_over_are_new_again() -> None:
+    ids: dict[bytes, bool] = {}
+    for _ in range(2):  # the session lasts, and its ids with it
+        client = Client()
+        client.send(client.asked)
+        client.session.accept(None, "c", {}, only_safe, 0.0, qos2=ids)
+        (batch,) = client.send(say(qos=2, id=5))
+        assert isinstance(batch, Batch)
+        assert batch.received == [5]
+        client.session.undo(batch)
+    assert ids == {}
