@@ -240,7 +240,7 @@ class Log(Pages):
         looked at when it comes, and each time costs as much as ten messages that are looked at together."""
         now = asyncio.get_running_loop().time
         while (rest := end - now()) > 0 and self._pending_events < enough and not self._closing:
-            if await idle(self.clock.monotonic):
+            if await idle(self.clock.monotonic) or await idle(self.clock.monotonic):
                 doze(min(rest, self.pace.doze))
             else:
                 await asyncio.sleep(min(rest, self.pace.quiet))
