@@ -19,7 +19,7 @@ from gateway.hub.packets import Batch
 if TYPE_CHECKING:
     from gateway.hub.connection import Connection
 
-_AT_ONCE = 200  # messages that don't wait for the end of the turn: a commit can begin, and a full inlet is noticed
+_AT_ONCE = 1000  # messages that don't wait for the end of the turn: a commit can begin, and a full inlet is noticed
 
 Brought = deque[tuple["Connection", Batch]]
 Take = Callable[[list[Read], Sequence[Statement]], asyncio.Future[None] | None]

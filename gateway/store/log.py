@@ -234,6 +234,10 @@ class Log(Pages):
                 await asyncio.sleep(min(rest, self.pace.quiet))
         if few <= before < self._pending_events and rest <= 0:
             self._unasked = unasked
+        while enough <= self._pending_events < block.longest and before != self._pending_events:
+            before = self._pending_events  # more is coming in this very moment: one commit of both costs less than two
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     async def _doze(self, end: float) -> None:
         """Stop the event loop until then, but for looks at what has come. Nothing that comes is acknowledged any sooner for being

@@ -180,10 +180,10 @@ def test_much_does_not_wait_for_the_end_of_a_turn() -> None:
     async def story() -> None:
         desk = Desk("hold")
         async with hub_at(desk) as (hub, port):
-            await enter(port)
+            await enter(port, V311)
             (connection,) = hub.connections
-            connection.data_received(b"".join(encode.encode(say("a", id=n), V5) for n in range(1, 301)))
-            assert len(desk.messages) == 300
+            connection.data_received(b"".join(encode.encode(say("a", id=n), V311) for n in range(1, 1002)))
+            assert len(desk.messages) == 1001
             desk.held.popleft().set_result(None)
             await asyncio.sleep(0)
             assert not desk.held
